@@ -1,0 +1,281 @@
+"""How names become addresses: from memory, once per name, and never by blocking anybody else."""
+
+import asyncio
+import resource
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from vimmon.actions.probing.reasons import Trouble
+from vimmon.actions.probing.resolver import Resolver
+from vimmon.vim import VimStatus
+
+NOT_FOUND = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+SERVERS_FAIL = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+class Names:
+    """A name service in a test's hands: what it answers, how often it was asked, and whether it hangs."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[str] | Exception] = {}
+        self.asked: list[str] = []
+        self.running = threading.Event()
+        self.running.set()
+        self.now = 0.0
+
+    def getaddrinfo(self, host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        name = host.decode()
+        self.asked.append(name)
+        self.running.wait(5)
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return [_info(ip) for ip in answer]
+
+    def clock(self) -> float:
+        return self.now
+
+
+def _info(ip: str) -> tuple[Any, ...]:
+    if ":" in ip:
+        return socket.AF_INET6, socket.SOCK_STREAM, 6, "", (ip, 0, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    names = Names()
+    yield names
+    names.running.set()
+
+
+@pytest.fixture
+async def resolver(names: Names) -> AsyncIterator[Resolver]:
+    resolver = Resolver(ttl_s=60, retry_s=2, threads=2, getaddrinfo=names.getaddrinfo, clock=names.clock)
+    yield resolver
+    resolver.close()
+
+
+async def ips(resolver: Resolver, host: str, timeout_s: float = 5) -> list[str]:
+    return [address.sockaddr[0] for address in await resolver.addresses(host, 5000, timeout_s)]
+
+
+async def quiet(resolver: Resolver) -> None:
+    async with asyncio.timeout(5):
+        while resolver.looking_up:
+            await asyncio.sleep(0)
+
+
+async def test_a_name_is_answered_with_the_port_that_was_asked_for(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1", "2001:db8::1"]
+    found = await resolver.addresses("k", 5000, 5)
+    assert [(each.family, each.sockaddr) for each in found] == [
+        (socket.AF_INET, ("192.0.2.1", 5000)),
+        (socket.AF_INET6, ("2001:db8::1", 5000, 0, 0)),
+    ]
+
+
+async def test_families_take_turns_beginning_with_the_preferred_one_and_doubles_go(
+    names: Names, resolver: Resolver
+) -> None:
+    names.answers["k"] = ["2001:db8::1", "2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    assert await ips(resolver, "k") == [
+        "2001:db8::1",
+        "192.0.2.1",
+        "2001:db8::2",
+        "192.0.2.2",
+        "192.0.2.3",
+    ]
+
+
+async def test_a_name_with_very_many_addresses_is_cut_short(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = [f"192.0.2.{i}" for i in range(100)]
+    assert await ips(resolver, "k") == [f"192.0.2.{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("host", "sockaddr"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 5000)),
+        ("2001:db8::1", ("2001:db8::1", 5000, 0, 0)),
+        ("fe80::1%lo", ("fe80::1", 5000, 0, socket.if_nametoindex("lo"))),
+        ("fe80::1%7", ("fe80::1", 5000, 0, 7)),
+    ],
+)
+async def test_an_ip_address_is_its_own_answer(
+    names: Names, resolver: Resolver, host: str, sockaddr: tuple[Any, ...]
+) -> None:
+    found = await resolver.addresses(host, 5000, 5)
+    assert [each.sockaddr for each in found] == [sockaddr]
+    assert names.asked == []
+
+
+async def test_a_zone_that_this_host_lacks_is_this_hosts_trouble(resolver: Resolver) -> None:
+    await expect(resolver, "fe80::1%nosuch0", VimStatus.UNKNOWN, "cannot probe: this host has no network interface")
+
+
+async def test_a_name_is_asked_for_again_only_when_its_time_is_over(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    await ips(resolver, "k")
+    names.now = 59.9
+    await ips(resolver, "k")
+    await quiet(resolver)
+    assert names.asked == ["k"]
+    names.now = 60
+    await ips(resolver, "k")
+    await quiet(resolver)
+    assert names.asked == ["k", "k"]
+
+
+async def test_a_known_name_is_answered_at_once_while_it_is_looked_up_again(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    await ips(resolver, "k")
+    names.now = 60
+    names.answers["k"] = ["192.0.2.2"]
+    names.running.clear()
+    assert await ips(resolver, "k") == ["192.0.2.1"]
+    names.running.set()
+    await quiet(resolver)
+    assert await ips(resolver, "k") == ["192.0.2.2"]
+
+
+async def test_the_last_good_address_stays_in_use_while_the_name_servers_fail(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    await ips(resolver, "k")
+    names.answers["k"] = SERVERS_FAIL
+    for now in (60, 120, 3600):
+        names.now = now
+        assert await ips(resolver, "k") == ["192.0.2.1"]
+        await quiet(resolver)
+    assert len(names.asked) == 4
+    names.answers["k"] = ["192.0.2.2"]
+    names.now += 2
+    await ips(resolver, "k")
+    await quiet(resolver)
+    assert await ips(resolver, "k") == ["192.0.2.2"]
+
+
+async def test_a_name_that_was_removed_is_not_found_any_more(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    await ips(resolver, "k")
+    names.answers["k"] = NOT_FOUND
+    names.now = 60
+    await ips(resolver, "k")
+    await quiet(resolver)
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+
+
+async def test_a_name_that_is_not_found_is_asked_for_again_after_the_retry_time(
+    names: Names, resolver: Resolver
+) -> None:
+    names.answers["k"] = NOT_FOUND
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+    names.answers["k"] = ["192.0.2.1"]
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+    assert names.asked == ["k"]
+    names.now = 2
+    assert await ips(resolver, "k") == ["192.0.2.1"]
+
+
+async def test_a_name_without_any_address_is_not_found(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = []
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+
+
+async def test_failing_name_servers_say_nothing_about_the_vim(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = SERVERS_FAIL
+    await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: the name servers do not answer, or fail")
+
+
+async def test_the_wait_for_a_hanging_lookup_ends_in_time(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    names.running.clear()
+    reason = "cannot probe: no answer from the name servers within 0.05 s"
+    await expect(resolver, "k", VimStatus.UNKNOWN, reason, timeout_s=0.05)
+    names.running.set()
+    assert await ips(resolver, "k") == ["192.0.2.1"]
+    assert names.asked == ["k"]
+
+
+async def test_probes_that_wait_for_one_name_share_one_lookup(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    names.running.clear()
+    waiting = [asyncio.create_task(ips(resolver, "k")) for _ in range(10)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    names.running.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert answers[1:] == [["192.0.2.1"]] * 9
+    assert names.asked == ["k"]
+
+
+async def test_a_hanging_name_does_not_hold_up_another(names: Names) -> None:
+    names.answers["slow"] = names.answers["quick"] = ["192.0.2.1"]
+    held = threading.Event()
+
+    def getaddrinfo(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        if host == b"slow":
+            held.wait(5)
+        return names.getaddrinfo(host, port, type=type)
+
+    resolver = Resolver(threads=2, getaddrinfo=getaddrinfo)
+    slow = asyncio.create_task(ips(resolver, "slow"))
+    await asyncio.sleep(0)
+    assert await ips(resolver, "quick") == ["192.0.2.1"]
+    assert not slow.done()
+    held.set()
+    assert await slow == ["192.0.2.1"]
+    resolver.close()
+
+
+async def test_without_a_thread_nothing_can_be_said_of_the_vim(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: no thread can be started to look names up")
+    assert resolver.looking_up == 0
+
+
+async def test_not_found_is_not_believed_without_a_free_descriptor(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = NOT_FOUND
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: too many open files in this process")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_bug_in_a_lookup_escapes_to_the_probe(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await ips(resolver, "k")
+    names.answers["k"] = ["192.0.2.1"]
+    assert await ips(resolver, "k") == ["192.0.2.1"]
+
+
+async def test_closing_ends_the_threads(names: Names) -> None:
+    names.answers["k"] = ["192.0.2.1"]
+    resolver = Resolver(getaddrinfo=names.getaddrinfo)
+    before = set(threading.enumerate())
+    await ips(resolver, "k")
+    ours = list(set(threading.enumerate()) - before)
+    assert len(ours) == 1
+    resolver.close()
+    ours[0].join(5)
+    assert not ours[0].is_alive()
+
+
+async def expect(resolver: Resolver, host: str, status: VimStatus, reason: str, timeout_s: float = 5) -> None:
+    with pytest.raises(Trouble) as caught:
+        await resolver.addresses(host, 5000, timeout_s)
+    assert caught.value.outcome.status == status
+    assert caught.value.outcome.reason.startswith(reason)

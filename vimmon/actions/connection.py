@@ -1,0 +1,33 @@
+"""The executor's connection to Redis: asyncio, and never repeating a command by itself."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from vimmon.redis_url import SentinelPlace, parse_redis_url
+from vimmon.settings import Settings
+
+SOCKET_TIMEOUT_S = 5.0
+LONGEST_BLOCK_S = SOCKET_TIMEOUT_S - 2  # a blocking call must end well before the socket gives up
+
+
+def connect(settings: Settings) -> Redis:
+    """A client for one loop; it connects when first used. Raises SettingsError for an unreadable URL."""
+    place = parse_redis_url(settings.redis_url.get_secret_value())
+    if isinstance(place, SentinelPlace):
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types here
+            place.sentinels, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
+        client: Redis = sentinel.master_for(
+            place.service,
+            db=place.db,
+            username=place.username,
+            password=place.password,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return client
+    return Redis.from_url(
+        place, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+    )

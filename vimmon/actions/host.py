@@ -1,0 +1,184 @@
+"""All monitors of an executor process: one event loop on one thread, made when the first action arrives.
+
+It takes an assignment on, probes when the wheel says so, checks leases in bulk, and lets go of what is not wanted. What
+goes wrong with one monitor is that monitor's trouble alone.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import uuid
+from collections.abc import Callable
+from functools import partial
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from vimmon.actions.checks import read_leases
+from vimmon.actions.client import Caller
+from vimmon.actions.monitor import Assignment, Left, Monitor
+from vimmon.actions.presence import Presence
+from vimmon.actions.probing import Prober
+from vimmon.actions.wheel import Wheel
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease
+from vimmon.log import event
+from vimmon.messages import Answer, UpdateVim
+from vimmon.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CHECK_SLOTS = 60  # a check interval is cut into so many parts; the monitors of each are checked together
+
+
+class Host:
+    """Make it inside the loop that runs it. `take_on` and all else happens in that loop."""
+
+    def __init__(
+        self, settings: Settings, redis: Redis, prober: Prober, executor_id: str, *, rng: random.Random | None = None
+    ) -> None:
+        self._settings = settings
+        self._keys = Keys(settings.prefix)
+        self._redis = redis
+        self._prober = prober
+        self._executor_id = executor_id
+        self._clock = asyncio.get_running_loop().time
+        rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
+        self._probes = Wheel(rng=rng)
+        slot_s = settings.check_interval_s / CHECK_SLOTS
+        self._checks = Wheel(rng=rng, slot_s=slot_s, jitter=0.1)
+        self._check_slot_s = slot_s
+        self._monitors: dict[str, Monitor] = {}
+        self._held: dict[str, Lease] = {}
+        self._probing: dict[str, asyncio.Task[None]] = {}
+        self._caller = Caller(
+            redis,
+            self._keys,
+            executor_id,
+            self._hear,
+            new_id=lambda: str(uuid.uuid4()),
+            rng=rng,
+            request_ttl_s=settings.request_ttl_s,
+            requests_max=settings.requests_max,
+        )
+        self._presence = Presence(
+            redis,
+            self._keys,
+            executor_id,
+            self._held,
+            beat_s=settings.executor_beat_s,
+            ttl_s=settings.executor_ttl_s,
+            seen_s=settings.check_interval_s,
+        )
+
+    @property
+    def held(self) -> dict[str, Lease]:
+        """What this host watches now."""
+        return dict(self._held)
+
+    async def run(self) -> None:
+        """Runs until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._caller.run())
+            tasks.create_task(self._presence.run())
+            tasks.create_task(self._every(self._probes.wait_s, self._start_probes))
+            tasks.create_task(self._check_leases())
+
+    def take_on(self, assignment: Assignment) -> bool:
+        """Begins to watch. False: this action, or a newer one of the VIM, is watched here already."""
+        mine = self._monitors.get(assignment.vim_id)
+        if mine is not None:
+            if mine.assignment.generation >= assignment.generation:
+                return False
+            self._let_go(mine, why="a newer action came")
+        vim_id = assignment.vim_id
+        self._monitors[vim_id] = Monitor(assignment, f"{self._executor_id}:{secrets.token_hex(4)}")
+        self._held[vim_id] = Lease(assignment.generation, assignment.action_id)
+        now = self._clock()
+        self._probes.add(vim_id, assignment.probe.interval_s, now, soon=True)
+        self._checks.add(vim_id, self._settings.check_interval_s, now)
+        self._presence.touch(vim_id)
+        log.info(event("monitor_began", vim_id=vim_id, generation=assignment.generation))
+        return True
+
+    def _let_go(self, monitor: Monitor, *, why: str) -> None:
+        vim_id = monitor.assignment.vim_id
+        if self._monitors.get(vim_id) is not monitor:
+            return
+        del self._monitors[vim_id], self._held[vim_id]
+        self._probes.remove(vim_id)
+        self._checks.remove(vim_id)
+        self._caller.forget(vim_id)
+        if task := self._probing.pop(vim_id, None):
+            task.cancel()
+        self._presence.touch(vim_id)
+        log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
+
+    def _start_probes(self) -> None:
+        for vim_id in self._probes.due(self._clock()):
+            if vim_id not in self._probing:
+                task = asyncio.create_task(self._probe(self._monitors[vim_id]))
+                self._probing[vim_id] = task
+                task.add_done_callback(partial(self._probed, vim_id))
+
+    def _probed(self, vim_id: str, task: asyncio.Task[None]) -> None:
+        if self._probing.get(vim_id) is task:
+            del self._probing[vim_id]
+
+    async def _probe(self, monitor: Monitor) -> None:
+        assignment = monitor.assignment
+        was_confirming = monitor.health.confirming
+        try:
+            outcome = await self._prober.probe(assignment.probe)
+        except Exception as bug:  # one monitor's bug must not end the others
+            log.exception(event("monitor_failed", vim_id=assignment.vim_id, generation=assignment.generation))
+            self._act(monitor, monitor.fail(bug))
+        else:
+            self._act(monitor, monitor.observe(outcome))
+        if self._monitors.get(assignment.vim_id) is not monitor:
+            return
+        self._presence.saw(assignment.vim_id)
+        probe = assignment.probe
+        if monitor.health.confirming:
+            self._probes.reschedule(assignment.vim_id, probe.confirm_interval_s, self._clock())
+        elif was_confirming:
+            self._probes.reschedule(assignment.vim_id, probe.interval_s, self._clock())
+
+    def _hear(self, update: UpdateVim, answer: Answer) -> None:
+        monitor = self._monitors.get(update.vim_id)
+        if monitor is not None and monitor.assignment.action_id == update.action_id:
+            self._act(monitor, monitor.answered(update, answer))
+
+    async def _check_leases(self) -> None:
+        due: list[str] = []
+        while True:
+            await asyncio.sleep(self._checks.wait_s(self._clock()))
+            due += self._checks.due(self._clock())
+            due = [vim_id for vim_id in due if vim_id in self._monitors]
+            if not due:
+                continue
+            try:
+                found = await read_leases(self._redis, self._keys, due)
+            except (RedisError, OSError) as trouble:
+                log.debug(event("leases_not_read", error=trouble))
+                await asyncio.sleep(self._check_slot_s)
+                continue  # they stay due
+            due = []
+            for vim_id, lease, status in found:
+                if monitor := self._monitors.get(vim_id):
+                    self._act(monitor, monitor.checked(lease, status))
+
+    def _act(self, monitor: Monitor, conclusion: UpdateVim | Left | None) -> None:
+        """Carries out what a monitor concluded: say something, leave, or nothing."""
+        if self._monitors.get(monitor.assignment.vim_id) is not monitor:
+            return
+        if isinstance(conclusion, Left):
+            self._let_go(monitor, why=conclusion.why)
+        elif conclusion is not None:
+            self._caller.say(conclusion)
+
+    async def _every(self, wait_s: Callable[[float], float], step: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(wait_s(self._clock()))
+            step()

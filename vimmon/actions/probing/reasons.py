@@ -1,0 +1,119 @@
+"""Turns what went wrong in a probe into a status and words for an operator: the VIM's trouble, or this host's own.
+
+Equal trouble gives equal words, so that a status with its reason changes only when something did.
+"""
+
+import errno
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+
+from vimmon.probes import Outcome
+from vimmon.vim import VimStatus
+
+REASON_MAX = 200
+CLOSED = "connection closed before an answer"
+
+# Best known first: of several addresses that failed, the first of these is told.
+ON_THE_WIRE: Mapping[int, str] = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: CLOSED,
+    errno.ECONNABORTED: CLOSED,
+    errno.EPIPE: CLOSED,
+    errno.EACCES: "forbidden by a firewall on the way",  # what IPv6 makes of "administratively prohibited"
+    errno.ETIMEDOUT: "connection timed out",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.EHOSTDOWN: "no route to host",
+}
+OUR_OWN: Mapping[int, str] = {
+    errno.EMFILE: "too many open files in this process",
+    errno.ENFILE: "too many open files on this host",
+    errno.EADDRNOTAVAIL: "no free local port or address",
+    errno.EADDRINUSE: "no free local port or address",
+    errno.ENETUNREACH: "this host has no route to the network",
+    errno.ENETDOWN: "this host's network is down",
+    errno.EAFNOSUPPORT: "this host lacks the address family (IPv6?)",
+    errno.EPERM: "forbidden by this host's firewall",
+    errno.ENOBUFS: "this host is out of memory",
+    errno.ENOMEM: "this host is out of memory",
+    errno.ENODEV: "this host has no such network interface",
+    errno.EINVAL: "this host cannot use the address",
+}
+
+# OpenSSL's X509_V_ERR_*, see x509_vfy.h
+CERTIFICATE: Mapping[int, str] = {
+    9: "certificate not valid yet",
+    10: "certificate expired",
+    18: "certificate not trusted",  # self-signed
+    19: "certificate not trusted",  # a self-signed one in its chain
+    20: "certificate not trusted",  # issuer not known here
+    21: "certificate not trusted",  # the same, without a chain
+    23: "certificate revoked",
+    62: "certificate is for another name",
+    63: "certificate is for another name",
+    64: "certificate is for another name",  # an address, not a name
+}
+NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+class Trouble(Exception):
+    """The probe has its outcome, and it is not REACHABLE. Never leaves the prober, so no error of vimmon's."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+def reachable(reason: str, rtt_s: float) -> Outcome:
+    """`reason` with the time it took: whole milliseconds, at least one."""
+    rtt_ms = rtt_s * 1000
+    text = _printable(f"{reason} in {max(1, round(rtt_ms))} ms")
+    return Outcome(status=VimStatus.REACHABLE, reason=text, rtt_ms=round(rtt_ms, 3))
+
+
+def unreachable(reason: str) -> Outcome:
+    return Outcome(status=VimStatus.UNREACHABLE, reason=_printable(reason))
+
+
+def cannot_probe(reason: str) -> Outcome:
+    """The prober's own trouble: it says nothing about the VIM."""
+    return Outcome(status=VimStatus.UNKNOWN, reason=_printable(f"cannot probe: {reason}"))
+
+
+def no_answer(timeout_s: float) -> Outcome:
+    return unreachable(f"no answer within {timeout_s:g} s")
+
+
+def of_connecting(errors: Sequence[OSError]) -> Outcome:
+    """What the failed attempts, one for each address, say together: the wire's trouble before our own."""
+    numbers = [error.errno or 0 for error in errors]
+    for number, words in ON_THE_WIRE.items():
+        if number in numbers:
+            return unreachable(words)
+    for number, words in OUR_OWN.items():
+        if number in numbers:
+            return cannot_probe(words)
+    return cannot_probe(os.strerror(numbers[0]) if numbers and numbers[0] else "connecting failed")
+
+
+def of_tls(error: OSError) -> Outcome:
+    """What went wrong between the connection and the request."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        other = f"certificate not accepted: {error.verify_message}"
+        return unreachable(CERTIFICATE.get(error.verify_code, other))
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        reason = error.reason or "no reason given"
+        if reason in NOT_TLS:
+            return unreachable("the port does not speak TLS")
+        return unreachable(f"TLS handshake failed: {reason.lower().replace('_', ' ')}")
+    return unreachable("connection closed in the TLS handshake")
+
+
+def of_exchange(error: Exception) -> Outcome:
+    """What went wrong after the request was sent."""
+    number = error.errno if isinstance(error, OSError) else None
+    return of_connecting([OSError(number, "")]) if number else unreachable(CLOSED)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)[:REASON_MAX]

@@ -1,0 +1,206 @@
+"""Finds the addresses of a VIM's host without ever blocking the loop, and remembers the last good ones.
+
+Lookups run in a few threads of their own: when the name servers are dead, each lookup may hang for half a minute, and
+nothing else must wait behind it. A name that was resolved once is answered from memory at once, and looked up again in
+the background when `ttl_s` has passed; if the name servers fail then, the last good addresses stay in use.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from vimmon.actions.probing.reasons import Trouble, cannot_probe, of_connecting, unreachable
+from vimmon.probes import Outcome
+from vimmon.vim import VimStatus
+
+ADDRESSES_MAX = 6
+NAMES_MAX = 50_000
+NOT_FOUND = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5), getattr(socket, "EAI_ADDRFAMILY", -9)})
+NO_SUCH_NAME = unreachable("name not found")
+
+GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to connect to: what a socket of `family` takes, without any name left in it."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[str, int] | tuple[str, int, int, int]
+
+
+@dataclass(frozen=True)
+class _Host:
+    family: socket.AddressFamily
+    ip: str
+    scope_id: int = 0
+
+    def at(self, port: int) -> Address:
+        if self.family == socket.AF_INET6:
+            return Address(self.family, (self.ip, port, 0, self.scope_id))
+        return Address(self.family, (self.ip, port))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the last lookup of a name gave. No hosts: `trouble` says why."""
+
+    hosts: tuple[_Host, ...]
+    trouble: Outcome | None
+    fresh_until: float
+
+
+class Resolver:
+    """Names to addresses, for one event loop. `ttl_s`: when to look again; `retry_s`: the same after a failure."""
+
+    def __init__(
+        self,
+        *,
+        ttl_s: float = 60,
+        retry_s: float = 2,
+        threads: int = 8,
+        getaddrinfo: GetAddrInfo = socket.getaddrinfo,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ttl_s = ttl_s
+        self._retry_s = retry_s
+        self._getaddrinfo = getaddrinfo
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._known: dict[str, _Known] = {}
+        self._asked: dict[str, asyncio.Future[_Known]] = {}  # lookups under way, one for each name
+        self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._threads_max = threads
+        self._threads: list[threading.Thread] = []
+
+    async def addresses(self, host: str, port: int, timeout_s: float) -> Sequence[Address]:
+        """The addresses of `host`, families in turn, the preferred first. An IP address is its own answer.
+
+        Raises Trouble: the name does not exist, or it is not known within `timeout_s` whether it does.
+        """
+        if literal := _literal(host):
+            return [literal.at(port)]
+        known = self._known.get(host)
+        if known is None or self._clock() >= known.fresh_until:
+            lookup = self._look_up(host)
+            if known is None or not known.hosts:
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        known = await asyncio.shield(lookup)
+                except TimeoutError:
+                    raise Trouble(cannot_probe(f"no answer from the name servers within {timeout_s:g} s")) from None
+        if known.trouble:
+            raise Trouble(known.trouble)
+        return [each.at(port) for each in known.hosts]
+
+    @property
+    def looking_up(self) -> int:
+        """How many names are being looked up, or wait for a thread."""
+        return len(self._asked)
+
+    def close(self) -> None:
+        """Let the threads end. One that hangs in a lookup does not hold up the process's exit."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for lookup in self._asked.values():
+            lookup.cancel()
+
+    def _look_up(self, host: str) -> asyncio.Future[_Known]:
+        lookup = self._asked.get(host)
+        if lookup is None:
+            if len(self._threads) < min(self._threads_max, len(self._asked) + 1):
+                self._add_thread()
+            lookup = self._asked[host] = self._loop.create_future()
+            self._jobs.put(host)
+        return lookup
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name="vimmon-resolver", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # "can't start new thread": the others will do, if there are any
+            if not self._threads:
+                raise Trouble(cannot_probe("no thread can be started to look names up")) from None
+        else:
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while (host := self._jobs.get()) is not None:
+            found: list[tuple[Any, ...]] | Exception
+            try:
+                # Bytes: the idna codec has nothing to do with a name that is ASCII already.
+                found = self._getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM)
+            except Exception as error:  # noqa: BLE001 - told to those who wait, in the loop
+                found = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
+                self._loop.call_soon_threadsafe(self._finish, host, found)
+
+    def _finish(self, host: str, found: list[tuple[Any, ...]] | Exception) -> None:
+        lookup = self._asked.pop(host)
+        if isinstance(found, Exception) and not isinstance(found, OSError):
+            if not lookup.done():
+                lookup.set_exception(found)
+            return
+        known = self._learn(self._known.get(host), found)
+        self._known.pop(host, None)
+        self._known[host] = known
+        if len(self._known) > NAMES_MAX:
+            del self._known[next(iter(self._known))]
+        if not lookup.done():
+            lookup.set_result(known)
+
+    def _learn(self, before: _Known | None, found: list[tuple[Any, ...]] | OSError) -> _Known:
+        if not isinstance(found, OSError) and (hosts := _hosts(found)):
+            return _Known(hosts, None, self._clock() + self._ttl_s)
+        retry_at = self._clock() + self._retry_s
+        trouble = _trouble(found) if isinstance(found, OSError) else NO_SUCH_NAME
+        if before and before.hosts and trouble.status == VimStatus.UNKNOWN:
+            return _Known(before.hosts, None, retry_at)
+        return _Known((), trouble, retry_at)
+
+
+def _literal(host: str) -> _Host | None:
+    """`host` as an address, its zone as this host's number for it. None: it is a name."""
+    ip, _, zone = host.partition("%")
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return _Host(socket.AF_INET, ip)
+    if not zone:
+        return _Host(socket.AF_INET6, ip)
+    try:
+        return _Host(socket.AF_INET6, ip, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone))
+    except OSError:
+        raise Trouble(cannot_probe(f"this host has no network interface {zone}")) from None
+
+
+def _hosts(found: list[tuple[Any, ...]]) -> tuple[_Host, ...]:
+    by_family: dict[socket.AddressFamily, dict[_Host, None]] = {}
+    for family, _, _, _, sockaddr in found:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            host = _Host(family, sockaddr[0].partition("%")[0], sockaddr[3] if len(sockaddr) == 4 else 0)
+            by_family.setdefault(family, {})[host] = None
+    in_turn = chain.from_iterable(zip_longest(*by_family.values()))
+    return tuple(host for host in in_turn if host is not None)[:ADDRESSES_MAX]
+
+
+def _trouble(error: OSError) -> Outcome:
+    if not isinstance(error, socket.gaierror):
+        return of_connecting([error])
+    if error.errno not in NOT_FOUND:
+        return cannot_probe("the name servers do not answer, or fail")
+    try:  # without a free descriptor the system's resolver reads no file, asks nobody, and says "not found"
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except OSError as own:
+        return of_connecting([own])
+    return NO_SUCH_NAME

@@ -1,0 +1,45 @@
+"""`python -m vimmon.conductor`: everything a conductor does, in one command; its parts can be run apart."""
+
+import argparse
+import logging
+import sys
+
+from vimmon.conductor.installation import check_installation
+from vimmon.conductor.service import Parts, run
+from vimmon.errors import VimmonError
+from vimmon.log import event, setup_logging
+from vimmon.settings import load_settings
+
+log = logging.getLogger("vimmon.conductor")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m vimmon.conductor", description=__doc__)
+    parser.add_argument("--rpc", type=_count, default=1, metavar="N", help="processes that answer actions (default 1)")
+    parser.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes that talk to Mistral (default 1)"
+    )
+    parser.add_argument("--no-upkeep", action="store_true", help="leave the upkeep to other conductors")
+    given = parser.parse_args(arguments)
+    setup_logging()
+    try:
+        settings = load_settings()
+        check_installation(settings)
+        parts = Parts(rpc=given.rpc, workers=given.workers, upkeep=not given.no_upkeep)
+        log.info(event("conductor_started", rpc=parts.rpc, workers=parts.workers, upkeep=parts.upkeep))
+        run(settings, parts)
+    except VimmonError as error:
+        sys.stderr.write(f"error: {error}\n  {error.remedy}\n")
+        return error.exit_code
+    return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 64:
+        raise argparse.ArgumentTypeError("must be from 0 to 64")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

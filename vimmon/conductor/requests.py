@@ -1,0 +1,132 @@
+"""The list of requests: how a batch is taken so that a crash loses nothing, and how it comes back.
+
+A batch is moved to a list of its own with a name never used before, and only that list is deleted once its requests
+are answered. A list whose conductor is gone, or that is too old, is moved back by whoever finds it. What came back is
+marked, `!0 {...}`, and from then on handled alone, so that the one request that kills conductors is told from its
+neighbours; the number counts how often a conductor was lost over it alone.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from redis import Redis
+
+from vimmon.lease.keys import Keys
+
+MARK: Final = b"!"
+DEATHS_MAX = 3  # lost this often, handled alone: it is the request
+DEAD_MAX = 1000
+
+# KEYS: requests, taken-list, index. ARGV: how many. Moves the oldest, one only where it is marked, and enters the list
+# in the index. Returns Redis's time in ms, then all that the taken-list holds.
+TAKE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2])
+local taken = redis.call('LRANGE', KEYS[2], 0, 0)
+if not (taken[1] and string.sub(taken[1], 1, 1) == '!') and room > 0 then
+  local waiting = redis.call('LRANGE', KEYS[1], 0, room - 1)
+  local count = #waiting
+  for i, raw in ipairs(waiting) do
+    if string.sub(raw, 1, 1) == '!' then
+      count = (i == 1 and not taken[1]) and 1 or i - 1
+      break
+    end
+  end
+  if count > 0 then
+    redis.call('RPUSH', KEYS[2], unpack(waiting, 1, count))
+    redis.call('LTRIM', KEYS[1], count, -1)
+  end
+end
+local all = redis.call('LRANGE', KEYS[2], 0, -1)
+if #all > 0 then redis.call('ZADD', KEYS[3], now, KEYS[2]) end
+return {now, all}
+"""
+
+# KEYS: taken-list, requests, index. Puts the requests back in front, marked; a marked one that was alone has cost one
+# conductor more. Returns how many.
+GIVE_BACK = """
+local all = redis.call('LRANGE', KEYS[1], 0, -1)
+for i = #all, 1, -1 do
+  local deaths, raw = string.match(all[i], '^!(%d+) (.*)$')
+  redis.call('LPUSH', KEYS[2], '!' .. (deaths and deaths + 1 or 0) .. ' ' .. (raw or all[i]))
+end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[3], KEYS[1])
+return #all
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests in hand. `taken` is the list that holds them in Redis until they are answered."""
+
+    taken: str
+    requests: tuple[bytes, ...]
+    now_ms: int
+    deaths: int = 0
+
+
+class RequestList:
+    """Raises redis's own ConnectionError and TimeoutError while Redis is away; a batch in hand comes back later."""
+
+    def __init__(self, redis: Redis, keys: Keys, conductor_id: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._conductor_id = conductor_id
+        self._take = redis.register_script(TAKE)
+        self._give_back = redis.register_script(GIVE_BACK)
+
+    def take(self, most: int, *, block_s: float) -> Batch | None:
+        """Up to `most` of the oldest requests; None when none came within `block_s`."""
+        taken = self._keys.taken(self._conductor_id, secrets.token_hex(8))
+        return self._taken(taken, most) or self._first_to_come(taken, most, block_s)
+
+    def _first_to_come(self, taken: str, most: int, block_s: float) -> Batch | None:
+        moved = self._redis.blmove(self._keys.requests, taken, block_s, "LEFT", "RIGHT")  # type: ignore[arg-type]  # a fraction is fine
+        return None if moved is None else self._taken(taken, most)
+
+    def _taken(self, taken: str, most: int) -> Batch | None:
+        keys = [self._keys.requests, taken, self._keys.taken_index]
+        now_ms, raw = cast(tuple[int, list[bytes]], self._take(keys=keys, args=[most]))
+        if not raw:
+            return None
+        if not raw[0].startswith(MARK):
+            return Batch(taken, tuple(raw), now_ms)
+        count, _, request = raw[0][1:].partition(b" ")
+        return Batch(taken, (request,), now_ms, int(count) if count.isdigit() else 0)
+
+    def acknowledge(self, pipeline: Any, batch: Batch) -> None:
+        """Deletes just this batch, at the end of the pipeline that answers it."""
+        pipeline.delete(batch.taken)
+        pipeline.zrem(self._keys.taken_index, batch.taken)
+
+    def bury(self, pipeline: Any, request: bytes) -> None:
+        """Puts a request that cannot be handled where an operator finds it."""
+        pipeline.lpush(self._keys.dead, request)
+        pipeline.ltrim(self._keys.dead, 0, DEAD_MAX - 1)
+
+    def give_back(self, taken: str) -> int:
+        """Moves a taken-list back in front of the waiting ones. Returns how many requests it held."""
+        keys = [taken, self._keys.requests, self._keys.taken_index]
+        return cast(int, self._give_back(keys=keys, args=[]))
+
+    def abandoned(self, *, older_than_s: float) -> Iterator[str]:
+        """The taken-lists that nobody will answer: their conductor's heartbeat is gone, or they are too old."""
+        seconds, _ = self._redis.time()
+        index = cast(list[tuple[bytes, float]], self._redis.zrange(self._keys.taken_index, 0, -1, withscores=True))
+        for member, taken_ms in index:
+            taken = member.decode()
+            too_old = taken_ms < (seconds - older_than_s) * 1000
+            if too_old or not self._redis.exists(self._keys.conductor(self._keys.conductor_of(taken))):
+                yield taken
+
+    def enter_missing(self) -> int:
+        """Enters the taken-lists that the index lacks: the answer to their taking was lost. Walks all keys."""
+        seconds, _ = self._redis.time()
+        found = 0
+        for key in self._redis.scan_iter(match=self._keys.taken("*", "*"), count=1000, _type="list"):
+            found += cast(int, self._redis.zadd(self._keys.taken_index, {key: seconds * 1000}, nx=True))
+        return found

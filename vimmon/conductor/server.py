@@ -1,0 +1,161 @@
+"""Takes requests in batches, has them handled, answers them. The busier, the larger the batches, the cheaper each call.
+
+Whatever ends this process between two steps, a batch is either still in the request list, or in its taken-list, from
+where any conductor fetches it back, or answered. Handling one twice changes nothing.
+"""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from vimmon.conductor.methods import METHODS, Outcomes
+from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
+from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
+from vimmon.lease.keys import Keys
+from vimmon.lease.store import LeaseStore
+from vimmon.log import event
+from vimmon.messages import (
+    INTERNAL_ERROR,
+    UNKNOWN_METHOD,
+    Answer,
+    Refusal,
+    Request,
+    answer,
+    error,
+    read_request,
+)
+from vimmon.registry.store import VimStore
+
+log = logging.getLogger(__name__)
+
+REPLY_TTL_S = 60
+EVENTS_MAX = 10_000
+PAUSE_S = 1.0  # before Redis is tried again
+
+
+class Server:
+    """One consumer of the request list. Its `conductor_id` must have a heartbeat while it serves."""
+
+    def __init__(
+        self, requests: RequestList, leases: LeaseStore, vims: VimStore, *, redis: Redis, keys: Keys, batch: int
+    ) -> None:
+        self._requests = requests
+        self._leases = leases
+        self._vims = vims
+        self._redis = redis
+        self._keys = keys
+        self._batch = batch
+
+    def serve(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
+        """Serves until `stop` is set, and then only finishes the batch in hand. Redis may come and go meanwhile."""
+        away = False
+        while not stop.is_set():
+            try:
+                self.serve_once(block_s=min(1.0, LONGEST_BLOCK_S))
+            except AWAY as trouble:
+                if not away:
+                    log.warning(event("redis_away", error=trouble))
+                away = True
+                (pause or stop.wait)(PAUSE_S)
+            except RedisError as refused:
+                log.error(event("redis_refused", error=refused))
+                (pause or stop.wait)(PAUSE_S)
+            else:
+                if away:
+                    log.info(event("redis_back"))
+                away = False
+
+    def serve_once(self, *, block_s: float) -> int:
+        """Takes one batch and answers it. Returns how many requests it held."""
+        batch = self._requests.take(self._batch, block_s=block_s)
+        if batch is None:
+            return 0
+        if batch.deaths >= DEATHS_MAX:
+            self._bury(batch)
+            return len(batch.requests)
+        replies: dict[str, list[bytes]] = defaultdict(list)
+        refused: list[bytes] = []
+        by_method: dict[str, list[Request]] = defaultdict(list)
+        for raw in batch.requests:
+            try:
+                request = self._read(raw)
+            except Refusal as refusal:
+                if refusal.reply_to is None:
+                    refused.append(raw)
+                else:
+                    replies[refusal.reply_to].append(error(refusal.id, refusal.code, refusal.message))
+                continue
+            if request.expires_at is None or request.expires_at > batch.now_ms:
+                by_method[request.method].append(request)
+        for method, requests in by_method.items():
+            outcomes = METHODS[method](requests, self._leases, self._vims)
+            self._leases.advance(outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
+            for request, outcome in zip(requests, outcomes.answers, strict=True):
+                if request.reply_to is not None:
+                    replies[request.reply_to].append(_reply(request, outcome))
+            self._announce(outcomes)
+        self._finish(batch, replies, refused)
+        return len(batch.requests)
+
+    def _read(self, raw: bytes) -> Request:
+        request = read_request(raw, replies_prefix=self._keys.replies_prefix)
+        if request.method not in METHODS:
+            known = ", ".join(METHODS)
+            raise Refusal(UNKNOWN_METHOD, f"method: not one of {known}", id=request.id, reply_to=request.reply_to)
+        return request
+
+    def _finish(self, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for reply_to, bodies in replies.items():
+            pipeline.rpush(reply_to, *bodies)
+            pipeline.expire(reply_to, REPLY_TTL_S)
+        for raw in refused:
+            log.warning(event("request_buried", reason="nobody to answer", bytes=len(raw)))
+            self._requests.bury(pipeline, raw)
+        self._requests.acknowledge(pipeline, batch)
+        # A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch.
+        for result in pipeline.execute(raise_on_error=False):
+            if isinstance(result, RedisError):
+                log.error(event("reply_refused", error=result))
+
+    def _announce(self, outcomes: Outcomes) -> None:
+        changed = [(report, recorded) for report, recorded in outcomes.changes if recorded.old_status != report.status]
+        if not changed:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for report, recorded in changed:
+            generation = recorded.row.generation if recorded.row else 0
+            fields = {
+                "vim_id": report.vim_id,
+                "generation": str(generation),
+                "old": str(recorded.old_status),
+                "new": str(report.status),
+                "reason": report.reason,
+            }
+            pipeline.xadd(self._keys.events, fields, maxlen=EVENTS_MAX, approximate=True)  # type: ignore[arg-type]
+            log.info(event("status_changed", **fields))
+        pipeline.execute(raise_on_error=False)
+
+    def _bury(self, batch: Batch) -> None:
+        """Three conductors were lost over this request alone: nobody shall try it again."""
+        raw = batch.requests[0]
+        log.error(event("request_buried", reason="conductors died handling it", deaths=batch.deaths))
+        replies: dict[str, list[bytes]] = {}
+        try:
+            request = self._read(raw)
+            refusal = Refusal(INTERNAL_ERROR, "conductors died handling it", id=request.id, reply_to=request.reply_to)
+        except Refusal as unreadable:
+            refusal = unreadable
+        if refusal.reply_to is not None:
+            replies[refusal.reply_to] = [error(refusal.id, INTERNAL_ERROR, refusal.message)]
+        self._finish(batch, replies, [raw])
+
+
+def _reply(request: Request, outcome: Answer | Refusal) -> bytes:
+    if isinstance(outcome, Refusal):
+        return error(request.id, outcome.code, outcome.message)
+    return answer(request.id, outcome)

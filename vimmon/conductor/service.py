@@ -1,0 +1,134 @@
+"""The processes of a conductor: who is started, and what each does with SIGTERM. cotyledon starts again what dies.
+
+Each process makes its own connections: none survives a fork.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cotyledon
+from cotyledon.types import WorkerId
+
+from vimmon.conductor.presence import Presence, new_conductor_id
+from vimmon.conductor.requests import RequestList
+from vimmon.conductor.server import Server
+from vimmon.conductor.upkeep import Upkeep
+from vimmon.lease.connection import connect
+from vimmon.lease.keys import Keys
+from vimmon.lease.store import LeaseStore
+from vimmon.log import event
+from vimmon.mistral.queue import JobQueue
+from vimmon.registry.database import open_engine
+from vimmon.registry.store import VimStore
+from vimmon.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LEAVE_WITHIN_S = 10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How many processes of which kind."""
+
+    rpc: int = 1
+    workers: int = 1
+    upkeep: bool = True
+
+
+def run(settings: Settings, parts: Parts) -> None:
+    """Runs them until SIGTERM, or SIGINT; then leaves within ten seconds, with nothing in hand."""
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=LEAVE_WITHIN_S)
+    for service, count in ((Rpc, parts.rpc), (Worker, parts.workers), (Chores, int(parts.upkeep))):
+        if count:
+            manager.add(service, workers=count, args=(settings,))
+    manager.run()
+
+
+class _Looping(cotyledon.Service):
+    """A process that loops in a thread until `stop` is set."""
+
+    graceful_shutdown_timeout: ClassVar[int] = LEAVE_WITHIN_S
+
+    def __init__(self, worker_id: WorkerId, settings: Settings) -> None:
+        super().__init__(worker_id)
+        self.settings = settings
+        self.stop = threading.Event()
+        self.ended = threading.Event()
+
+    def terminate(self) -> None:
+        self.stop.set()
+        self.ended.wait()
+
+
+class Rpc(_Looping):
+    """Answers the request list."""
+
+    name = "vimmon-rpc"
+
+    def run(self) -> None:
+        settings, keys, conductor_id = self.settings, Keys(self.settings.prefix), new_conductor_id()
+        redis = connect(settings)
+        presence = Presence(
+            connect(settings), keys, conductor_id, beat_s=settings.conductor_beat_s, ttl_s=settings.conductor_ttl_s
+        )
+        server = Server(
+            RequestList(redis, keys, conductor_id),
+            LeaseStore(redis, keys, ttl_s=settings.lease_ttl_s),
+            VimStore(open_engine(settings.database_url.get_secret_value())),
+            redis=redis,
+            keys=keys,
+            batch=settings.rpc_batch,
+        )
+        presence.start()
+        log.info(event("rpc_started", conductor=conductor_id))
+        try:
+            server.serve(self.stop)
+        finally:
+            presence.stop()
+            self.ended.set()
+
+
+class Chores(_Looping):
+    """Does the upkeep."""
+
+    name = "vimmon-upkeep"
+
+    def run(self) -> None:
+        redis = connect(self.settings)
+        try:
+            Upkeep(
+                redis=redis,
+                vims=VimStore(open_engine(self.settings.database_url.get_secret_value())),
+                jobs=JobQueue(redis, name=self.settings.prefix),
+                settings=self.settings,
+                conductor_id=new_conductor_id(),
+            ).run(self.stop, time.monotonic)
+        finally:
+            self.ended.set()
+
+
+class Worker(_Looping):
+    """Carries out jobs, in a program of its own: RQ wants the main thread, and signals for itself."""
+
+    name = "vimmon-worker"
+
+    def run(self) -> None:
+        process = self._start()
+        while not self.stop.wait(0.2):
+            if process.poll() is not None:
+                log.warning(event("worker_ended", exit_code=process.returncode))
+                self.ended.set()
+                sys.exit(1)  # cotyledon starts this service again
+        process.terminate()
+        process.wait()
+        self.ended.set()
+
+    def _start(self) -> "subprocess.Popen[Any]":
+        # Its standard input ends when this process does, whatever ended it.
+        return subprocess.Popen([sys.executable, "-m", "vimmon.conductor.worker"], stdin=subprocess.PIPE)

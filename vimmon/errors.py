@@ -1,0 +1,91 @@
+"""Every deliberate error of vimmon, each with a remedy: what the reader can do about it."""
+
+
+class VimmonError(Exception):
+    """Something the caller cannot go on from.
+
+    `remedy` says what to do about it; `exit_code` is what the command line ends with: 1 refused or not found, 2 wrong
+    usage, 3 something that is needed cannot be reached.
+    """
+
+    remedy = ""
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        if remedy:
+            self.remedy = remedy
+
+
+class InvalidInput(VimmonError):
+    """A value that cannot be accepted. The message begins with the name of the field; nothing was changed."""
+
+    def __init__(self, field: str, problem: str, *, remedy: str) -> None:
+        super().__init__(f"{field}: {problem}", remedy=remedy)
+        self.field = field
+
+
+class VimNotFound(VimmonError):
+    remedy = "List the known ones: vimmon vim list"
+
+    def __init__(self, vim: str) -> None:
+        super().__init__(f"VIM {vim!r} is not registered")
+
+
+class NameTaken(VimmonError):
+    remedy = "Choose another name, or change the VIM that has it: vimmon vim update"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"name: a VIM named {name!r} is registered already")
+
+
+class VimChanged(VimmonError):
+    remedy = "Look at it as it is now (vimmon vim show) and repeat the change if it is still wanted"
+
+    def __init__(self, vim: str) -> None:
+        super().__init__(f"VIM {vim!r} was changed by somebody else at the same time; nothing was written")
+
+
+class BatchFailed(VimmonError):
+    """The database refused a batch because of one in it. Nothing was written."""
+
+    remedy = "Repeat them one at a time; the database's own log says more"
+
+
+class SettingsError(VimmonError):
+    remedy = "Correct the variable in the environment, or in the file that VIMMON_ENV_FILE names"
+    exit_code = 2
+
+
+class Unreachable(VimmonError):
+    """A part that vimmon needs does not answer."""
+
+    exit_code = 3
+
+
+class DatabaseUnreachable(Unreachable):
+    remedy = "Check that the database runs and that VIMMON_DATABASE_URL names it"
+
+
+class SchemaOutdated(Unreachable):
+    remedy = "Bring the tables up to date: vimmon db upgrade"
+
+
+class RedisUnreachable(Unreachable):
+    remedy = "Check that Redis runs and that VIMMON_REDIS_URL names it"
+
+
+class MistralUnreachable(Unreachable):
+    remedy = "Check that Mistral's API runs and that VIMMON_MISTRAL_URL (or OS_AUTH_URL) names it"
+
+
+class MistralRefused(VimmonError):
+    remedy = "Read the log of the Mistral API; check the rights of the user in OS_USERNAME"
+
+
+class OtherInstallation(VimmonError):
+    remedy = "Give each database a Redis, or a VIMMON_PREFIX, of its own"
+
+
+class UnsuitableExecutor(VimmonError):
+    remedy = "Run Mistral 20 or later, whose executor uses native threads, and install vimmon into that"

@@ -1,0 +1,38 @@
+"""When outcomes of single probes become a status: `rise` and `fall` in a row, so that one lost packet is nothing."""
+
+from dataclasses import dataclass
+
+from vimmon.probes import Outcome
+from vimmon.vim import VimStatus
+
+
+@dataclass(frozen=True)
+class Health:
+    """The status that is held true, and how many outcomes in a row (`streak`) spoke for another (`leaning`)."""
+
+    status: VimStatus = VimStatus.PENDING
+    reason: str = ""
+    leaning: VimStatus | None = None
+    streak: int = 0
+
+    @property
+    def confirming(self) -> bool:
+        """A change is on its way: probe again soon. A VIM that nothing is known of yet is in a hurry too."""
+        return self.streak > 0
+
+
+def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health:
+    """REACHABLE after `rise` successes in a row, UNREACHABLE or UNKNOWN after `fall` failures; else as it was.
+
+    The first success ends PENDING at once: there is no earlier status that it could contradict.
+    """
+    if outcome.status == health.status:
+        return Health(health.status, outcome.reason)
+    streak = health.streak + 1 if outcome.status == health.leaning else 1
+    if outcome.status == VimStatus.REACHABLE:
+        needed = 1 if health.status == VimStatus.PENDING else rise
+    else:
+        needed = fall
+    if streak >= needed:
+        return Health(outcome.status, outcome.reason)
+    return Health(health.status, health.reason, outcome.status, streak)

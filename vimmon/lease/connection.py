@@ -1,0 +1,40 @@
+"""The conductor's and the registry's connection to Redis: blocking, and never repeating a command by itself.
+
+redis-py repeats a command whose answer was lost. For a command that takes something away that would take twice, so the
+repeating is done where it is known to be safe: in the loops of those who call.
+"""
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, TimeoutError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from vimmon.redis_url import SentinelPlace, parse_redis_url
+from vimmon.settings import Settings
+
+SOCKET_TIMEOUT_S = 5.0
+LONGEST_BLOCK_S = SOCKET_TIMEOUT_S - 2  # a blocking call must end well before the socket gives up
+AWAY = (RedisConnectionError, TimeoutError, ReadOnlyError)  # Redis is away, or has become somebody's replica
+
+
+def connect(settings: Settings) -> Redis:
+    """A client for one process; it connects when first used. Raises SettingsError for an unreadable URL."""
+    place = parse_redis_url(settings.redis_url.get_secret_value())
+    if isinstance(place, SentinelPlace):
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types here
+            place.sentinels, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
+        client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+            place.service,
+            db=place.db,
+            username=place.username,
+            password=place.password,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return client
+    return Redis.from_url(
+        place, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+    )

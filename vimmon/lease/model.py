@@ -1,0 +1,70 @@
+"""A lease: the right of one action to report on one VIM; and what an action must conclude from the lease it reads.
+
+An action leaves only on proof that a newer one is wanted. A lease that is missing, older or unreadable proves nothing:
+Redis may have lost it, or be behind.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from vimmon.vim import VimStatus
+
+TOMBSTONE = "-"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who may report on a VIM. `generation` only grows; `action_id` None: nobody, the VIM is de-registered."""
+
+    generation: int
+    action_id: str | None
+
+    def __str__(self) -> str:
+        return f"{self.generation}:{self.action_id or TOMBSTONE}"
+
+
+@dataclass(frozen=True)
+class CommittedStatus:
+    """What Redis remembers of the last status that the database took."""
+
+    generation: int
+    seq: int
+    status: VimStatus
+    holder: str
+
+    def __str__(self) -> str:
+        return f"{self.generation}:{self.seq}:{self.status}:{self.holder}"
+
+
+class Verdict(Enum):
+    HELD = auto()  # the lease names this action
+    ASK = auto()  # it proves nothing: go on, and ask the conductor
+    EXIT = auto()  # a newer action is wanted, or none
+
+
+def parse_lease(text: str | None) -> Lease | None:
+    """The lease in a value read from Redis; None for a missing or unreadable one."""
+    generation, colon, action_id = (text or "").partition(":")
+    if not colon or not action_id or not generation.isascii() or not generation.isdecimal():
+        return None
+    return Lease(int(generation), None if action_id == TOMBSTONE else action_id)
+
+
+def parse_status(text: str | None) -> CommittedStatus | None:
+    """The status in a value read from Redis; None for a missing or unreadable one."""
+    fields = (text or "").split(":", 3)
+    if len(fields) != 4 or not all(field.isascii() and field.isdecimal() for field in fields[:2]):
+        return None
+    try:
+        return CommittedStatus(int(fields[0]), int(fields[1]), VimStatus(fields[2]), fields[3])
+    except ValueError:
+        return None
+
+
+def judge(lease: Lease | None, *, generation: int, action_id: str) -> Verdict:
+    """What the action `action_id` of `generation` concludes from the lease it read."""
+    if lease is None or lease.generation < generation:
+        return Verdict.ASK
+    if lease.generation > generation or lease.action_id is None:
+        return Verdict.EXIT
+    return Verdict.HELD if lease.action_id == action_id else Verdict.ASK

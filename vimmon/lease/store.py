@@ -1,0 +1,106 @@
+"""Leases and committed statuses in Redis, and the only writer of either.
+
+Both only go forward: a write that is older than what stands there is not carried out, whoever sends it and however
+late. They save the database work and decide nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import CommittedStatus, Lease, parse_lease, parse_status
+
+OLDEST_READING_MS = 60_000
+
+# KEYS: leases, then statuses. ARGV: time to live in ms; when the values were read, in ms of this Redis's clock; the age
+# in ms from which they are too old; how many of the keys are leases; then a value for each key.
+# Returns how many were written or refreshed, or -1 when the values are too old.
+ADVANCE = """
+local time = redis.call('TIME')
+if time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2] > tonumber(ARGV[3]) then return -1 end
+local leases, advanced = tonumber(ARGV[4]), 0
+for i, key in ipairs(KEYS) do
+  local new, old = ARGV[4 + i], redis.pcall('GET', key)
+  local pattern = i <= leases and '^(%d+):.' or '^(%d+):(%d+):%u+:.'
+  local generation, seq = string.match(new, pattern)
+  local old_generation, old_seq
+  if type(old) == 'string' then old_generation, old_seq = string.match(old, pattern) end
+  local ahead
+  if old_generation == nil then
+    ahead = false
+  elseif tonumber(old_generation) ~= tonumber(generation) then
+    ahead = tonumber(old_generation) > tonumber(generation)
+  elseif i <= leases then
+    ahead = old ~= new
+  else
+    ahead = tonumber(old_seq) > tonumber(seq)
+  end
+  if not ahead then
+    redis.call('SET', key, new, 'PX', ARGV[1])
+    advanced = advanced + 1
+  end
+end
+return advanced
+"""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What Redis says of one VIM; None where it says nothing readable."""
+
+    lease: Lease | None
+    status: CommittedStatus | None
+
+
+class LeaseStore:
+    """Raises redis's own ConnectionError and TimeoutError while Redis is away; nothing is retried."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, ttl_s: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._ttl_ms = round(ttl_s * 1000)
+        self._advance = redis.register_script(ADVANCE)
+
+    def now_ms(self) -> int:
+        """Redis's clock: the only one that all parts share."""
+        seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds // 1000
+
+    def grant(self, vim_id: str, lease: Lease) -> bool:
+        """Writes a lease that was just committed. False: Redis knows a newer one, or another of this generation."""
+        return self.advance({vim_id: lease}, {}, as_of_ms=self.now_ms()) == 1
+
+    def advance(
+        self, leases: Mapping[str, Lease], statuses: Mapping[str, CommittedStatus], *, as_of_ms: int
+    ) -> int | None:
+        """Writes what the database said at `as_of_ms` where that is not older than what stands there, and lets it live.
+
+        Returns how many stand as passed in; None, with nothing written, when `as_of_ms` is more than a minute ago:
+        by then the keys that would have refused it may be gone.
+        """
+        if not leases and not statuses:
+            return 0
+        keys = [self._keys.lease(vim_id) for vim_id in leases] + [self._keys.status(vim_id) for vim_id in statuses]
+        values = [str(value) for value in (*leases.values(), *statuses.values())]
+        advanced = cast(
+            int, self._advance(keys=keys, args=[self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), *values])
+        )
+        return None if advanced < 0 else advanced
+
+    def read(self, vim_ids: Sequence[str]) -> list[Cached]:
+        """What Redis says of these VIMs, in one command."""
+        if not vim_ids:
+            return []
+        keys = [self._keys.lease(vim_id) for vim_id in vim_ids] + [self._keys.status(vim_id) for vim_id in vim_ids]
+        values = [_text(value) for value in cast(list[object], self._redis.mget(keys))]
+        half = len(vim_ids)
+        return [Cached(parse_lease(values[i]), parse_status(values[half + i])) for i in range(half)]
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None

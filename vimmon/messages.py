@@ -1,0 +1,161 @@
+"""The call and its envelope: JSON-RPC 2.0 over Redis lists, so that `redis-cli` or any language can make one.
+
+A request is read twice: first its envelope, to know whom to answer, then its parameters. What cannot be read is refused
+with the code that JSON-RPC gives it.
+"""
+
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import ConfigDict, Field, ValidationError
+
+from vimmon.vim import Frozen, VimStatus
+
+REQUEST_MAX_BYTES = 16 * 1024
+BAD_ACTION: Final = "bad_action"
+ANONYMOUS = "anonymous"  # the holder of whoever does not name itself
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+UNKNOWN_METHOD = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603  # this request cannot be carried out
+TRY_AGAIN = -32000  # not now: the database is away
+
+Id = str | int | float | None
+
+
+class Request(Frozen):
+    """The envelope. `expires_at` is in ms of Redis's clock; `reply_to` None asks for no answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    jsonrpc: Literal["2.0"]
+    id: Id = None
+    method: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    reply_to: str | None = None
+    expires_at: int | None = None
+
+
+class UpdateVim(Frozen):
+    """What a monitor has to say. Where it leaves out `generation`, the cache alone never refuses it; where it leaves out
+    `seq`, the row's next one is meant, and the cache never answers."""
+
+    vim_id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    status: Literal[VimStatus.REACHABLE, VimStatus.UNREACHABLE, VimStatus.UNKNOWN]
+    action_id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    generation: int | None = Field(default=None, ge=0, lt=2**53)
+    seq: int | None = Field(default=None, ge=1, lt=2**53)
+    holder: str = Field(default=ANONYMOUS, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
+    reason: str = Field(default="", max_length=500, pattern=r"^[^\x00-\x1f]*$")
+
+
+class Answer(Frozen):
+    """The result of update_vim: the status passed in, or `bad_action`. `applied` False: this seq, or a newer one, was
+    known already; then `status` and `seq` are the known ones."""
+
+    status: Literal[VimStatus.PENDING, VimStatus.REACHABLE, VimStatus.UNREACHABLE, VimStatus.UNKNOWN, "bad_action"]
+    applied: bool = True
+    seq: int | None = None
+
+
+class Refusal(Exception):
+    """A request that cannot be carried out, as JSON-RPC says it. `reply_to` None: nobody can be told."""
+
+    def __init__(self, code: int, message: str, *, id: Id = None, reply_to: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.id, self.reply_to = code, message, id, reply_to
+
+
+def read_request(raw: bytes, *, replies_prefix: str) -> Request:
+    """The envelope of a request. Raises Refusal."""
+    if len(raw) > REQUEST_MAX_BYTES:
+        raise Refusal(INVALID_REQUEST, f"the request has {len(raw)} bytes, more than {REQUEST_MAX_BYTES}")
+    try:
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(PARSE_ERROR, f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise Refusal(INVALID_REQUEST, "the request is not an object")
+    reply_to, id_ = data.get("reply_to"), data.get("id")
+    if reply_to is not None and not _may_answer(reply_to, replies_prefix):
+        raise Refusal(INVALID_REQUEST, f"reply_to: does not begin with {replies_prefix}")
+    try:
+        return Request.model_validate(data)
+    except ValidationError as error:
+        known_id = id_ if isinstance(id_, str | int | float) else None
+        raise Refusal(INVALID_REQUEST, explain(error), id=known_id, reply_to=reply_to) from None
+
+
+def read_update_vim(request: Request) -> UpdateVim:
+    """The parameters of an update_vim. Raises Refusal that names the field."""
+    try:
+        return UpdateVim.model_validate(request.params)
+    except ValidationError as error:
+        raise Refusal(INVALID_PARAMS, explain(error), id=request.id, reply_to=request.reply_to) from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that is wrong: the field, and what it must be. Never repeats the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] in ("literal_error", "enum"):
+        expected = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        problem = f"not one of {expected}"
+    else:
+        problem = first["msg"]
+    return f"{'.'.join(map(str, first['loc']))}: {problem}"
+
+
+def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int | None) -> bytes:
+    """An update_vim, ready for the request list."""
+    envelope: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": request_id,
+        "method": "update_vim",
+        "params": params.model_dump(exclude_none=True),
+        "reply_to": reply_to,
+    }
+    if expires_at is not None:
+        envelope["expires_at"] = expires_at
+    return orjson.dumps(envelope)
+
+
+def answer(id_: Id, result: Answer) -> bytes:
+    body: dict[str, Any] = {"status": result.status}
+    if not result.applied:
+        body |= {"applied": False, "seq": result.seq}
+    return orjson.dumps({"jsonrpc": "2.0", "id": id_, "result": body})
+
+
+def error(id_: Id, code: int, message: str) -> bytes:
+    return orjson.dumps({"jsonrpc": "2.0", "id": id_, "error": {"code": code, "message": message}})
+
+
+class CallFailed(Exception):
+    """The conductor answered with an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+
+
+def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
+    """The id and content of an answer. Raises ValueError for what is none."""
+    data = orjson.loads(raw)
+    if not isinstance(data, dict) or "id" not in data:
+        raise ValueError("not an answer")
+    if "error" in data:
+        problem = data["error"] if isinstance(data["error"], dict) else {}
+        return data["id"], CallFailed(int(problem.get("code", INTERNAL_ERROR)), str(problem.get("message", "")))
+    return data["id"], Answer.model_validate(data.get("result"))
+
+
+def _may_answer(reply_to: object, prefix: str) -> bool:
+    return (
+        isinstance(reply_to, str)
+        and reply_to.startswith(prefix)
+        and len(prefix) < len(reply_to) <= 512
+        and reply_to.isascii()
+        and reply_to.isprintable()
+    )

@@ -1,0 +1,129 @@
+"""The only door to Mistral's API: what vimmon asks of it, each call with a timeout, each safe to repeat.
+
+Without `OS_AUTH_URL` Mistral is asked without a token; with it, as the user that the standard `OS_*` variables name, at
+the address that `VIMMON_MISTRAL_URL` or else Keystone's catalogue gives (service type `workflowv2`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from keystoneauth1 import exceptions as keystone_exceptions
+from keystoneauth1 import loading
+from keystoneauth1.session import Session
+from mistralclient.api.base import APIException
+from mistralclient.api.v2.client import Client
+
+from vimmon.errors import MistralRefused, MistralUnreachable, SettingsError
+from vimmon.mistral.workflow import definition, workflow_name
+from vimmon.settings import DEFAULT_MISTRAL_URL, Settings, environment
+
+NOT_FOUND, CONFLICT = 404, 409
+PASSING = (408, 429, 500, 502, 503, 504)  # it may go through the next time
+
+
+class MistralClient:
+    """Raises MistralUnreachable where trying again may help, MistralRefused where it will not."""
+
+    def __init__(self, settings: Settings, *, environ: Mapping[str, str] | None = None) -> None:
+        session, url = _open(settings, environment(environ))
+        self._client = Client(mistral_url=url, session=session, enforce_raw_definitions=True)
+
+    def ensure_workflow(self, vim_id: str, installation: str) -> None:
+        """The VIM's workflow is there afterwards, whoever made it."""
+        with _understood():
+            if _absent_is_none(lambda: self._client.workflows.get(workflow_name(vim_id))) is None:
+                try:
+                    self._client.workflows.create(definition(vim_id, installation))
+                except APIException as error:
+                    if error.error_code != CONFLICT:  # somebody else was quicker
+                        raise
+
+    def start(self, vim_id: str, execution_id: str, workflow_input: Mapping[str, Any]) -> str:
+        """Executes the VIM's workflow under the given id; a second try gets the first one back. Returns the id."""
+        request = {
+            "id": execution_id,
+            "workflow_name": workflow_name(vim_id),
+            "input": json.dumps(dict(workflow_input)),
+            "description": f"vimmon: watches VIM {vim_id}",
+        }
+        with _understood():
+            # The library's own create() has no room for an id.
+            execution = self._client.executions._create("/executions", request)
+        return str(execution.id)
+
+    def delete_execution(self, execution_id: str) -> None:
+        """The execution is gone afterwards, running or not. Its action goes on, until it finds that nobody wants it."""
+        with _understood():
+            _absent_is_none(lambda: self._client.executions.delete(execution_id, force=True))
+
+    def delete_all(self, vim_id: str) -> None:
+        """Every execution of the VIM's workflow, and the workflow, are gone afterwards."""
+        name = workflow_name(vim_id)
+        with _understood():
+            while executions := self._client.executions.list(workflow_name=name, fields=["id"], limit=100):
+                for execution in executions:
+                    self.delete_execution(execution.id)
+            _absent_is_none(lambda: self._client.workflows.delete(name))
+
+    def is_there(self) -> None:
+        """Asks for nothing but an answer."""
+        with _understood():
+            self._client.workflows.list(limit=1, fields=["id"])
+
+
+def _open(settings: Settings, environ: Mapping[str, str]) -> tuple[Session, str]:
+    if not environ.get("OS_AUTH_URL"):
+        return Session(timeout=settings.mistral_timeout_s), settings.mistral_url or DEFAULT_MISTRAL_URL
+    try:
+        loader: Any = loading.get_plugin_loader(environ.get("OS_AUTH_TYPE", "password"))
+        options = {option.dest: _os_value(environ, option) for option in loader.get_options()}
+        auth = loader.load_from_options(**{dest: value for dest, value in options.items() if value is not None})
+    except (keystone_exceptions.MissingRequiredOptions, keystone_exceptions.NoMatchingPlugin) as error:
+        raise SettingsError(f"OS_*: {error}", remedy="Set them as for the openstack command") from None
+    verify = environ.get("OS_CACERT") or environ.get("OS_INSECURE", "").lower() not in ("1", "true", "yes")
+    session = Session(auth=auth, verify=verify, timeout=settings.mistral_timeout_s)
+    if settings.mistral_url:
+        return session, settings.mistral_url
+    with _understood():
+        url = session.get_endpoint(
+            service_type="workflowv2",
+            region_name=environ.get("OS_REGION_NAME"),
+            interface=environ.get("OS_INTERFACE") or environ.get("OS_ENDPOINT_TYPE") or "public",
+        )
+    if url is None:
+        raise SettingsError("Keystone's catalogue has no service workflowv2", remedy="Set VIMMON_MISTRAL_URL")
+    return session, str(url)
+
+
+def _os_value(environ: Mapping[str, str], option: Any) -> str | None:
+    names = [option.name, *(deprecated.name for deprecated in option.deprecated)]
+    for name in names:
+        if value := environ.get("OS_" + name.upper().replace("-", "_")):
+            return value
+    return None
+
+
+def _absent_is_none(ask: Any) -> Any:
+    try:
+        return ask()
+    except APIException as error:
+        if error.error_code == NOT_FOUND:
+            return None
+        raise
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turns what the libraries raise into this module's two errors."""
+    try:
+        yield
+    except APIException as error:
+        if error.error_code in PASSING:
+            raise MistralUnreachable(f"Mistral answered HTTP {error.error_code}: {error}") from error
+        raise MistralRefused(f"Mistral answered HTTP {error.error_code}: {error}") from error
+    except keystone_exceptions.Unauthorized as error:
+        raise MistralRefused(f"Keystone refused the login: {error}", remedy="Check the OS_* variables") from error
+    except keystone_exceptions.ClientException as error:
+        raise MistralUnreachable(f"Mistral, or its Keystone, does not answer: {error}") from error

@@ -1,0 +1,45 @@
+"""How a job that talks to Mistral gets into RQ: its id, its retries. RQ makes it quick; nothing rests on it alone.
+
+Jobs are named by their function, and carry JSON: this module need not know them, and no worker unpickles anything.
+"""
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+
+START = "vimmon.mistral.jobs.start_monitor"
+STOP = "vimmon.mistral.jobs.stop_monitor"
+RETRY_AFTER_S = [1, 2, 4, 8, 15, 30] + [60] * 54  # an hour in all
+TIMEOUT_S = 180  # of a whole job; each call to Mistral in it has a timeout of its own
+FAILURE_TTL_S = 3600  # how long a job that failed to the end can be looked at, and bars another of its id
+
+
+class JobQueue:
+    """Raises redis's own ConnectionError and TimeoutError while Redis is away."""
+
+    def __init__(self, redis: Redis, *, name: str) -> None:
+        self.queue = Queue(name, connection=redis, serializer=JSONSerializer, default_timeout=TIMEOUT_S)
+
+    def start(self, vim_id: str, generation: int) -> bool:
+        """Has the VIM's monitor started. False: that job waits or runs already."""
+        return self._enqueue(START, f"start-{vim_id}-{generation}", vim_id, generation)
+
+    def stop(self, vim_id: str, action_id: str | None) -> bool:
+        """Has an execution removed, if one is named, and all there is in Mistral where the VIM is de-registered."""
+        return self._enqueue(STOP, f"stop-{vim_id}-{action_id or 'all'}", vim_id, action_id)
+
+    def _enqueue(self, function: str, job_id: str, *args: str | int | None) -> bool:
+        try:
+            self.queue.enqueue(
+                function,
+                args=args,
+                job_id=job_id,
+                unique=True,
+                result_ttl=0,
+                failure_ttl=FAILURE_TTL_S,
+                retry=Retry(max=len(RETRY_AFTER_S), interval=RETRY_AFTER_S),
+            )
+        except DuplicateJobError:
+            return False
+        return True

@@ -1,0 +1,53 @@
+"""What `VIMMON_REDIS_URL` says, read for both sides: the conductor's blocking client and the executor's asyncio one."""
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from vimmon.errors import SettingsError
+
+DEFAULT_SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True)
+class SentinelPlace:
+    """`redis+sentinel://[user:password@]host:port,host:port/service[/db]`."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    db: int
+    username: str | None
+    password: str | None
+
+
+def parse_redis_url(url: str) -> SentinelPlace | str:
+    """The Sentinels to ask, or the URL itself where it names one Redis. Raises SettingsError; never repeats the URL."""
+    scheme = url.partition("://")[0]
+    if scheme in ("redis", "rediss", "unix"):
+        return url
+    if scheme != "redis+sentinel":
+        raise SettingsError(
+            "VIMMON_REDIS_URL: begins with none of redis://, rediss://, unix://, redis+sentinel://",
+            remedy="Write it like redis://127.0.0.1:6379/0",
+        )
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    service, _, db = parts.path.strip("/").partition("/")
+    try:
+        sentinels = tuple(_host_and_port(host) for host in hosts.split(",") if host)
+        number = int(db or 0)
+    except ValueError:
+        sentinels, number = (), 0
+    if not sentinels or not service:
+        raise SettingsError(
+            "VIMMON_REDIS_URL: the Sentinels, the service or the database number cannot be read",
+            remedy="Write it like redis+sentinel://host1:26379,host2:26379/mymaster/0",
+        )
+    return SentinelPlace(sentinels, service, number, unquote(username) or None, unquote(password) or None)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(text)
+    return parts.hostname, parts.port or DEFAULT_SENTINEL_PORT

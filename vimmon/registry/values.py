@@ -1,0 +1,93 @@
+"""What the store hands out besides a Vim, and the bounds of what it takes in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from vimmon.errors import InvalidInput
+from vimmon.vim import VimStatus, VimType
+
+PROBE_MAX = 8000
+SEQ_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One change of a VIM's status, and who reported it."""
+
+    vim_id: str
+    at: datetime
+    old: VimStatus
+    new: VimStatus
+    reason: str | None
+    generation: int
+    seq: int
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistered:
+    """What a VIM leaves to be cleaned up: its last action and execution. `generation` is that of the tombstone."""
+
+    vim_id: str
+    action_id: str
+    execution_id: str | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted for a VIM now. `deleted`: nothing, and `action_id` is None."""
+
+    vim_id: str
+    generation: int
+    action_id: str | None
+    auth_url: str
+    type: VimType
+    probe: dict[str, Any]
+    execution_id: str | None
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many rows went: of VIMs, and of status changes (their own included)."""
+
+    vims: int
+    changes: int
+
+
+def trouble_with(text: str, limit: int) -> str | None:
+    """Why a database cannot keep `text`, or None."""
+    if len(text) > limit:
+        return f"it has {len(text)} characters, more than {limit}"
+    if "\0" in text:
+        return "it has a NUL character"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "it has half of a character (a lone surrogate)"
+    return None
+
+
+def check_text(field: str, text: str, limit: int) -> str:
+    """The text. Raises InvalidInput for one that not every database can keep."""
+    problem = trouble_with(text, limit)
+    if problem:
+        raise InvalidInput(field, problem, remedy=f"Give at most {limit} characters of valid Unicode, without NUL")
+    return text
+
+
+def check_seq(seq: int | None) -> None:
+    """Raises InvalidInput for a number that a database cannot keep."""
+    if seq is not None and not 0 <= seq <= SEQ_MAX:
+        raise InvalidInput("seq", "it is out of range", remedy=f"Give a number from 1 to {SEQ_MAX}")
+
+
+def probe_text(probe: Mapping[str, Any]) -> str:
+    """A probe's settings as they are stored. Raises InvalidInput for what is not JSON."""
+    try:
+        text = json.dumps(probe, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("probe", f"it is not JSON ({error})", remedy="Give a JSON object") from None
+    return check_text("probe", text, PROBE_MAX)
