@@ -6,10 +6,12 @@ needs `vimmon.actions`, does not load a database library.
 
 from typing import TYPE_CHECKING
 
+from vimmon.version import VERSION
+
 if TYPE_CHECKING:
     from vimmon.registry.registry import Registry
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Registry", "__version__"]
 
 

@@ -17,7 +17,7 @@ class Health:
 
     @property
     def confirming(self) -> bool:
-        """A change is on its way: probe again soon. A VIM that nothing is known of yet is in a hurry too."""
+        """A change is on its way: probe again soon."""
         return self.streak > 0
 
 

@@ -4,6 +4,7 @@ A request is read twice: first its envelope, to know whom to answer, then its pa
 with the code that JSON-RPC gives it.
 """
 
+import re
 from typing import Any, Final, Literal
 
 import orjson
@@ -14,6 +15,8 @@ from vimmon.vim import Frozen, VimStatus
 REQUEST_MAX_BYTES = 16 * 1024
 BAD_ACTION: Final = "bad_action"
 ANONYMOUS = "anonymous"  # the holder of whoever does not name itself
+
+ENUM_MEMBER = re.compile(r"<[^:>]+: '(\w+)'>|'")  # as pydantic writes what it expected
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -100,8 +103,8 @@ def explain(error: ValidationError) -> str:
     """The first thing that is wrong: the field, and what it must be. Never repeats the value."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] in ("literal_error", "enum"):
-        expected = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        problem = f"not one of {expected}"
+        members = ENUM_MEMBER.sub(r"\1", str(first["ctx"]["expected"]))
+        problem = f"not one of {members.replace(' or ', ', ')}"
     else:
         problem = first["msg"]
     return f"{'.'.join(map(str, first['loc']))}: {problem}"

@@ -1,7 +1,4 @@
-"""Fixtures: every kind of database that vimmon knows, empty or with its tables; what is missing is skipped.
-
-With VIMMON_TEST_STRICT=1 what is missing fails instead.
-"""
+"""Fixtures: every kind of database that vimmon knows, empty or with its tables; and a VIM to put in."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +9,15 @@ import pytest
 from sqlalchemy import Engine, delete
 
 from tests.support.services import fresh_mariadb_database, fresh_postgres_database, mariadb_missing, postgres_missing
+from tests.support.strict import require
 from vimmon.registry.database import open_engine, upgrade
 from vimmon.registry.models import STATUS_CHANGES, VIMS
 from vimmon.registry.store import VimStore
 from vimmon.vim import Vim, VimType
 
 KINDS = ("sqlite", "postgresql", "mariadb")
+servers_only = pytest.mark.parametrize("database_kind", ["postgresql", "mariadb"], indirect=True)
+mariadb_only = pytest.mark.parametrize("database_kind", ["mariadb"], indirect=True)
 
 
 class Databases:
@@ -26,31 +26,27 @@ class Databases:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self._urls: dict[str, str] = {}
+        self._engines: dict[str, Engine] = {}
 
     @contextmanager
     def fresh(self, kind: str) -> Iterator[str]:
         """The URL of a new and empty database."""
         missing = {"postgresql": postgres_missing, "mariadb": mariadb_missing}.get(kind, lambda: None)()
-        if missing and os.environ.get("VIMMON_TEST_STRICT") == "1":
-            pytest.fail(missing)
-        if missing:
-            pytest.skip(missing)
+        require(missing)
         if kind == "sqlite":
             yield f"sqlite:///{self._folder / os.urandom(6).hex() / 'vimmon.sqlite'}"
         else:
             with fresh_postgres_database() if kind == "postgresql" else fresh_mariadb_database() as url:
                 yield url
 
-    def with_tables(self, kind: str) -> str:
-        """The URL of a database with vimmon's tables, the same in the whole session."""
-        if kind not in self._urls:
-            url = self._stack.enter_context(self.fresh(kind))
-            engine = open_engine(url)
+    def with_tables(self, kind: str) -> Engine:
+        """A database with vimmon's tables, the same in the whole session."""
+        if kind not in self._engines:
+            engine = open_engine(self._stack.enter_context(self.fresh(kind)))
+            self._stack.callback(engine.dispose)
             upgrade(engine)
-            engine.dispose()
-            self._urls[kind] = url
-        return self._urls[kind]
+            self._engines[kind] = engine
+        return self._engines[kind]
 
 
 @pytest.fixture(scope="session")
@@ -72,22 +68,19 @@ def database_url(database_kind: str, databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
-def migrated_url(database_kind: str, databases: Databases) -> str:
+def engine(database_kind: str, databases: Databases) -> Engine:
     """A database of each kind, with empty tables."""
-    url = databases.with_tables(database_kind)
-    engine = open_engine(url)
+    engine = databases.with_tables(database_kind)
     with engine.begin() as connection:
         connection.execute(delete(STATUS_CHANGES))
         connection.execute(delete(VIMS))
-    engine.dispose()
-    return url
+    return engine
 
 
 @pytest.fixture
-def engine(migrated_url: str) -> Iterator[Engine]:
-    engine = open_engine(migrated_url)
-    yield engine
-    engine.dispose()
+def migrated_url(engine: Engine) -> str:
+    """The URL of `engine`, for whoever needs an engine of its own."""
+    return engine.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import IntegrityError
 
 from tests.integration.databases import registered
-from vimmon.errors import InvalidInput, NameTaken, VimChanged, VimNotFound
+from vimmon.errors import NameTaken, VimChanged, VimNotFound
 from vimmon.registry import purging
 from vimmon.registry.models import VIMS
 from vimmon.registry.store import Report, VimStore
@@ -53,7 +54,7 @@ def test_a_name_is_taken_while_its_vim_lives(store: VimStore) -> None:
 
 def test_an_id_that_exists_is_not_called_a_taken_name(store: VimStore) -> None:
     registered(store, "vim-1", name="tokyo")
-    with pytest.raises(Exception, match="(?i)unique|duplicate"):
+    with pytest.raises(IntegrityError):
         registered(store, "vim-1", name="osaka")
 
 
@@ -228,38 +229,3 @@ def test_history_older_than_asked_for_is_purged_in_chunks(store: VimStore, monke
     assert store.purge(history_days=-1, purge_after_s=900).changes == 10  # whatever is older than tomorrow
     assert store.history(vim.id) == []
     assert store.get(vim.id).status == U
-
-
-BAD_TEXTS = ["nul\0", "half \ud800", "x" * 3000]
-
-
-@pytest.mark.parametrize("text", BAD_TEXTS)
-def test_text_that_a_database_cannot_keep_is_refused_by_its_field(store: VimStore, text: str) -> None:
-    registered(store)
-    fine = {"vim_id": "v", "name": "n", "auth_url": "u", "action_id": "a"}
-    for field in fine:
-        with pytest.raises(InvalidInput, match=f"^{field}: ") as caught:
-            store.register(**(fine | {field: text}), vim_type=VimType.GENERIC, probe={})
-        assert caught.value.remedy
-    with pytest.raises(InvalidInput, match="^name: "):
-        store.rename("vim-1", text)
-    for field in ("name", "auth_url"):
-        with pytest.raises(InvalidInput, match=f"^{field}: "):
-            store.restart("vim-1", expected_generation=1, action_id="a2", **{field: text})  # type: ignore[arg-type]  # str
-    with pytest.raises(InvalidInput, match="^execution_id: "):
-        store.record_execution("vim-1", generation=1, execution_id=text)
-    for method in (store.wanted, store.history, store.record_clean):
-        with pytest.raises(InvalidInput, match="^vim_id: "):
-            method(text)
-
-
-@pytest.mark.parametrize("probe", [{"x": float("nan")}, {"x": object()}, {"x": "y" * 9000}])
-def test_a_probe_that_is_not_json_or_too_long_is_refused(store: VimStore, probe: dict[str, object]) -> None:
-    with pytest.raises(InvalidInput, match="^probe: "):
-        store.register(vim_id="v", name="n", auth_url="u", action_id="a", vim_type=VimType.GENERIC, probe=probe)
-
-
-def test_a_probe_may_hold_any_text(store: VimStore) -> None:
-    probe = {"x": "nul\0, half \ud800, 🗼"}
-    store.register(vim_id="v", name="n", auth_url="u", action_id="a", vim_type=VimType.GENERIC, probe=probe)
-    assert store.get("v").probe == probe

@@ -27,7 +27,7 @@ def settle(health: Health, history: list[Outcome], rise: int, fall: int) -> list
 
 
 def say(*statuses: VimStatus) -> list[Outcome]:
-    return [Outcome(status=status, reason=f"{status} {i}") for i, status in enumerate(statuses)]  # type: ignore[arg-type]  # a Literal of them
+    return [Outcome(status=status, reason=f"{status} {i}") for i, status in enumerate(statuses)]
 
 
 @given(histories, counts, counts)

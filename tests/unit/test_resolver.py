@@ -66,7 +66,7 @@ async def ips(resolver: Resolver, host: str, timeout_s: float = 5) -> list[str]:
 
 async def quiet(resolver: Resolver) -> None:
     async with asyncio.timeout(5):
-        while resolver.looking_up:
+        while resolver.looking_up:  # noqa: ASYNC110 - a turn of the loop, not a wait
             await asyncio.sleep(0)
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,7 @@ def test_a_key_fires_once_per_interval_give_or_take_the_jitter(
     w = wheel(seed=seed, jitter=jitter, slot_s=slot_s)
     w.add(key, interval_s, START, soon=soon)
     times = run(w, START, 12 * interval_s, slot_s)[key][1 if soon else 0 :]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert len(times) in (10, 11, 12, 13)
     assert all(abs(gap - interval_s) <= 2 * jitter * interval_s + LATE_SLOTS * slot_s for gap in gaps)
 
@@ -66,12 +67,20 @@ def test_the_lag_is_how_late_a_key_fired_and_never_negative(interval_s: float, s
             assert -1e-6 <= w.lag_s("a") <= step + 2 * SLOT_S
 
 
+def test_a_first_round_that_the_jitter_would_have_put_before_now_is_not_late() -> None:
+    w = wheel(jitter=0.2)
+    for i in range(200):
+        w.add(str(i), 10, START)
+    for i in range(1, 20):
+        assert all(w.lag_s(key) <= LATE_SLOTS * SLOT_S for key in w.due(START + i * SLOT_S))
+
+
 def test_the_jitter_moves_the_rounds_and_a_jitter_of_zero_does_not() -> None:
     for jitter, distinct in ((0.0, False), (0.05, True)):
         w = wheel(jitter=jitter)
         w.add("a", 10, START)
         times = run(w, START, 200)["a"]
-        gaps = {round(b - a, 2) for a, b in zip(times, times[1:], strict=False)}
+        gaps = {round(b - a, 2) for a, b in pairwise(times)}
         assert (len(gaps) > 3) is distinct
 
 
@@ -88,6 +97,22 @@ def test_after_a_pause_each_key_fires_once_and_then_leaves_room(interval_s: floa
     for key in keys:
         assert 2 <= len(later[key]) <= 4
         assert later[key][0] - now >= 0.4 * interval_s
+
+
+def test_a_pause_costs_no_more_for_being_long() -> None:
+    w = wheel()
+    w.add("a", 10, START)
+    assert w.due(START + 1e10) == ["a"]  # would go through 200,000,000,000 slots
+
+
+def test_a_key_that_was_rescheduled_fires_once_after_a_pause_and_not_at_all_once_removed() -> None:
+    w = wheel()
+    for key in ("a", "b"):
+        w.add(key, 2, START)
+        w.reschedule(key, 3, START)
+        w.reschedule(key, 1, START)
+    w.remove("b")
+    assert w.due(START + 100) == ["a"]
 
 
 def test_an_interval_longer_than_the_wheel_fires_in_its_own_round() -> None:

@@ -10,10 +10,9 @@ from typing import Any
 from mistral_lib.actions import Action
 from mistral_lib.exceptions import ActionException
 
-from vimmon.actions.monitor import Assignment
+from vimmon.actions.monitor import parse_assignment
 from vimmon.actions.thread import take_on
 from vimmon.errors import UnsuitableExecutor, VimmonError
-from vimmon.probes import parse_probe
 
 
 class PingVim(Action):  # type: ignore[misc]  # mistral_lib has no types
@@ -33,7 +32,7 @@ class PingVim(Action):  # type: ignore[misc]  # mistral_lib has no types
         """Raises ActionException, which Mistral shows as the task's error, where this process cannot watch."""
         try:
             refuse_eventlet()
-            take_on(Assignment(self.vim_id, self.action_id, self.generation, parse_probe(self.probe)))
+            take_on(parse_assignment(self.vim_id, self.action_id, self.generation, self.probe))
         except VimmonError as error:
             raise ActionException(f"vimmon: {error}. {error.remedy}") from error
 

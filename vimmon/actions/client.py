@@ -8,14 +8,18 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import islice
+from typing import NoReturn, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from vimmon.actions.connection import LONGEST_BLOCK_S
+from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.messages import Answer, CallFailed, UpdateVim, call, read_reply
@@ -24,19 +28,44 @@ log = logging.getLogger(__name__)
 
 BULK = 500
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
+JITTER = 0.25  # a share of the wait, in both directions
 PAUSE_S = 1.0  # before Redis is tried again
+GATHER_S = 0.02  # so that what is said at about the same time is sent together
+COMPLAIN_EVERY_S = 60.0
+AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)  # Redis is away, or is now somebody's replica
 
 Hear = Callable[[UpdateVim, Answer], None]
 
 
+async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s: float = PAUSE_S) -> NoReturn:
+    """Takes one step after another, for ever. Trouble, a bug included, only makes it pause, and is logged once."""
+    trouble: str | None = None
+    while True:
+        try:
+            await step()
+        except (RedisError, OSError) as error:
+            before, trouble = trouble, "redis_away" if isinstance(error, AWAY) else "redis_refused"
+            if trouble != before:
+                log.warning(event(trouble, task=task, error=error))
+        except Exception as bug:
+            if trouble != repr(bug):
+                log.exception(event("task_failed", task=task))
+            trouble = repr(bug)
+        else:
+            if trouble is not None:
+                log.info(event("task_goes_on", task=task))
+            trouble = None
+            continue
+        await asyncio.sleep(pause_s)
+
+
 @dataclass
 class _Pending:
-    """Something said and not yet answered. `due` is when to send it, in the loop's time."""
+    """Something said and not yet answered, and how long to wait for the answer before it is sent again."""
 
     update: UpdateVim
     request_id: str
-    due: float
-    wait_s: float = FIRST_RETRY_S
+    wait_s: float
 
 
 class Caller:
@@ -53,76 +82,102 @@ class Caller:
         rng: random.Random,
         request_ttl_s: float,
         requests_max: int,
+        first_retry_s: float = FIRST_RETRY_S,
+        last_retry_s: float = LAST_RETRY_S,
+        pause_s: float = PAUSE_S,
     ) -> None:
+        """From `requests_max` waiting requests on nothing is sent. `pause_s` is waited then, and after trouble."""
         self._redis = redis
         self._keys = keys
         self._reply_to = keys.replies(f"{executor_id}:1")
         self._hear = hear
         self._new_id = new_id
-        self._rng = rng
         self._request_ttl_s = request_ttl_s
         self._requests_max = requests_max
+        self._first_retry_s = first_retry_s
+        self._last_retry_s = last_retry_s
+        self._pause_s = pause_s
         self._pending: dict[str, _Pending] = {}
         self._vim_of: dict[str, str] = {}  # request id → vim_id
+        self._due: dict[str, None] = {}  # of which VIMs to send what is pending, longest due first
+        self._retries = Wheel(rng=rng, jitter=JITTER)  # when the other pending ones are due
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
+        self._holding_back = False
+        self._complain_at = 0.0
 
     def say(self, update: UpdateVim) -> None:
         """Takes the place of whatever was said of this VIM and is not answered yet."""
         self.forget(update.vim_id)
-        pending = _Pending(update, self._new_id(), self._clock())
+        pending = _Pending(update, self._new_id(), self._first_retry_s)
         self._pending[update.vim_id] = pending
         self._vim_of[pending.request_id] = update.vim_id
+        self._due[update.vim_id] = None
         self._wake.set()
 
     def forget(self, vim_id: str) -> None:
         """Nothing more is said of this VIM."""
         if old := self._pending.pop(vim_id, None):
             del self._vim_of[old.request_id]
+            self._due.pop(vim_id, None)
+            self._retries.remove(vim_id)
 
     async def run(self) -> None:
+        """Runs until it is cancelled; Redis may come and go meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_going(self._send))
-            tasks.create_task(self._keep_going(self._receive))
-
-    async def _keep_going(self, step: Callable[[], Any]) -> None:
-        while True:
-            try:
-                await step()
-            except (RedisError, OSError) as trouble:
-                log.debug(event("redis_away", error=trouble))
-                await asyncio.sleep(PAUSE_S)
+            tasks.create_task(keep_going("send", self._send, pause_s=self._pause_s))
+            tasks.create_task(keep_going("receive", self._receive, pause_s=self._pause_s))
 
     async def _send(self) -> None:
-        """Sends what is due, in bulk, and waits until something is."""
-        self._wake.clear()
-        now = self._clock()
-        due = [pending for pending in self._pending.values() if pending.due <= now][:BULK]
-        if not due:
-            soonest = min((pending.due for pending in self._pending.values()), default=now + LAST_RETRY_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, soonest - now))
+        """Sends what is due, in bulk, or waits until something is."""
+        self._due |= dict.fromkeys(self._retries.due(self._clock()))
+        if not self._due:
+            await self._until_due()
             return
-        if await self._redis.llen(self._keys.requests) >= self._requests_max:
-            await asyncio.sleep(PAUSE_S)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.llen(self._keys.requests)
+        pipeline.time()
+        waiting, (seconds, microseconds) = await pipeline.execute()
+        if self._holds_back(waiting):
+            await asyncio.sleep(self._pause_s)
             return
-        seconds, microseconds = await self._redis.time()
         expires_at = seconds * 1000 + microseconds // 1000 + round(self._request_ttl_s * 1000)
-        bodies = [
-            call(pending.request_id, pending.update, reply_to=self._reply_to, expires_at=expires_at) for pending in due
-        ]
-        await self._redis.rpush(self._keys.requests, *bodies)
-        for pending in due:
-            pending.due = self._clock() + pending.wait_s * (0.75 + self._rng.random() / 2)
-            pending.wait_s = min(2 * pending.wait_s, LAST_RETRY_S)
+        some = [self._pending[vim_id] for vim_id in islice(self._due, BULK)]
+        bodies = [call(one.request_id, one.update, reply_to=self._reply_to, expires_at=expires_at) for one in some]
+        if bodies:  # unless all were forgotten meanwhile
+            await self._redis.rpush(self._keys.requests, *bodies)
+        for pending in some:
+            self._sent(pending)
+
+    async def _until_due(self) -> None:
+        self._wake.clear()
+        wait_s = self._retries.wait_s(self._clock()) if len(self._retries) else None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), wait_s)
+            await asyncio.sleep(GATHER_S)
+
+    def _holds_back(self, waiting: int) -> bool:
+        before, self._holding_back = self._holding_back, waiting >= self._requests_max
+        if self._holding_back != before:
+            log.warning(event("held_back" if self._holding_back else "held_back_no_more", requests=waiting))
+        return self._holding_back
+
+    def _sent(self, pending: _Pending) -> None:
+        vim_id, now = pending.update.vim_id, self._clock()
+        if self._pending.get(vim_id) is not pending:
+            return  # answered, forgotten, or said anew while it was on its way
+        self._due.pop(vim_id, None)
+        self._retries.add(vim_id, pending.wait_s, now)
+        self._retries.reschedule(vim_id, pending.wait_s, now)
+        pending.wait_s = min(2 * pending.wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:
         popped = await self._redis.blmpop(LONGEST_BLOCK_S, 1, self._reply_to, direction="LEFT", count=BULK)
         for raw in cast(list[bytes], popped[1]) if popped else ():
             try:
                 request_id, reply = read_reply(raw)
-            except ValueError as error:
-                log.error(event("reply_unreadable", error=error))
+            except (ValueError, TypeError, OverflowError) as error:  # whatever is no answer, however strange
+                self._complain(event("reply_unreadable", error=error))
                 continue
             self._take(str(request_id), reply)
 
@@ -131,8 +186,14 @@ class Caller:
         if vim_id is None:
             return  # an answer to what was said anew since, or answered twice
         if isinstance(reply, CallFailed):
-            log.warning(event("call_failed", vim_id=vim_id, error=reply))
+            self._complain(event("call_failed", vim_id=vim_id, error=reply))
             return  # sent again when it is due
         update = self._pending[vim_id].update
         self.forget(vim_id)
         self._hear(update, reply)
+
+    def _complain(self, line: str) -> None:
+        """One line for many: while a database is away every call fails, and is made again."""
+        if self._clock() >= self._complain_at:
+            self._complain_at = self._clock() + COMPLAIN_EVERY_S
+            log.warning(line)

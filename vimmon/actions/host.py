@@ -11,12 +11,12 @@ import secrets
 import uuid
 from collections.abc import Callable
 from functools import partial
+from typing import ParamSpec
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from vimmon.actions.checks import read_leases
-from vimmon.actions.client import Caller
+from vimmon.actions.client import PAUSE_S, Caller, keep_going
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
@@ -30,25 +30,40 @@ from vimmon.settings import Settings
 log = logging.getLogger(__name__)
 
 CHECK_SLOTS = 60  # a check interval is cut into so many parts; the monitors of each are checked together
+ALONE_AFTER_S = 3600.0  # without Redis for so long, there is no hurry to know what nobody can be told
+ALONE_SHARE = 0.1  # of the probes that are due
+
+P = ParamSpec("P")
+Conclusion = UpdateVim | Left | None
 
 
 class Host:
     """Make it inside the loop that runs it. `take_on` and all else happens in that loop."""
 
     def __init__(
-        self, settings: Settings, redis: Redis, prober: Prober, executor_id: str, *, rng: random.Random | None = None
+        self,
+        settings: Settings,
+        redis: Redis,
+        prober: Prober,
+        executor_id: str,
+        *,
+        rng: random.Random | None = None,
+        alone_after_s: float = ALONE_AFTER_S,
     ) -> None:
+        """After `alone_after_s` without a heartbeat that Redis took, only a tenth of the probes are made."""
         self._settings = settings
         self._keys = Keys(settings.prefix)
         self._redis = redis
         self._prober = prober
         self._executor_id = executor_id
         self._clock = asyncio.get_running_loop().time
-        rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
+        self._rng = rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
+        self._alone_after_s = alone_after_s
         self._probes = Wheel(rng=rng)
         slot_s = settings.check_interval_s / CHECK_SLOTS
         self._checks = Wheel(rng=rng, slot_s=slot_s, jitter=0.1)
-        self._check_slot_s = slot_s
+        self._checks_pause_s = min(PAUSE_S, slot_s)
+        self._checks_due: dict[str, None] = {}  # until Redis has answered for them
         self._monitors: dict[str, Monitor] = {}
         self._held: dict[str, Lease] = {}
         self._probing: dict[str, asyncio.Task[None]] = {}
@@ -79,17 +94,31 @@ class Host:
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._caller.run())
-            tasks.create_task(self._presence.run())
-            tasks.create_task(self._every(self._probes.wait_s, self._start_probes))
-            tasks.create_task(self._check_leases())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._caller.run())
+                tasks.create_task(self._presence.run())
+                tasks.create_task(keep_going("probes", self._start_probes))
+                tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks_pause_s))
+        finally:
+            probing = list(self._probing.values())
+            for task in probing:
+                task.cancel()
+            await asyncio.gather(*probing, return_exceptions=True)
 
     def take_on(self, assignment: Assignment) -> bool:
         """Begins to watch. False: this action, or a newer one of the VIM, is watched here already."""
         mine = self._monitors.get(assignment.vim_id)
         if mine is not None:
             if mine.assignment.generation >= assignment.generation:
+                log.info(
+                    event(
+                        "assignment_ignored",
+                        vim_id=assignment.vim_id,
+                        generation=assignment.generation,
+                        watched=mine.assignment.generation,
+                    )
+                )
                 return False
             self._let_go(mine, why="a newer action came")
         vim_id = assignment.vim_id
@@ -115,61 +144,70 @@ class Host:
         self._presence.touch(vim_id)
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
 
-    def _start_probes(self) -> None:
+    async def _start_probes(self) -> None:
+        await asyncio.sleep(self._probes.wait_s(self._clock()))
+        alone = self._presence.silent_s > self._alone_after_s
         for vim_id in self._probes.due(self._clock()):
-            if vim_id not in self._probing:
-                task = asyncio.create_task(self._probe(self._monitors[vim_id]))
-                self._probing[vim_id] = task
-                task.add_done_callback(partial(self._probed, vim_id))
+            monitor = self._monitors.get(vim_id)
+            if monitor is None or vim_id in self._probing or (alone and self._rng.random() >= ALONE_SHARE):
+                continue
+            task = asyncio.create_task(self._probe(monitor))
+            self._probing[vim_id] = task
+            task.add_done_callback(partial(self._probed, vim_id))
 
     def _probed(self, vim_id: str, task: asyncio.Task[None]) -> None:
         if self._probing.get(vim_id) is task:
             del self._probing[vim_id]
 
     async def _probe(self, monitor: Monitor) -> None:
-        assignment = monitor.assignment
+        vim_id, probe = monitor.assignment.vim_id, monitor.assignment.probe
         was_confirming = monitor.health.confirming
         try:
-            outcome = await self._prober.probe(assignment.probe)
-        except Exception as bug:  # one monitor's bug must not end the others
-            log.exception(event("monitor_failed", vim_id=assignment.vim_id, generation=assignment.generation))
-            self._act(monitor, monitor.fail(bug))
+            outcome = await self._prober.probe(probe)
+        except Exception as bug:  # noqa: BLE001  # told by `_fail`
+            self._fail(monitor, bug)
         else:
-            self._act(monitor, monitor.observe(outcome))
-        if self._monitors.get(assignment.vim_id) is not monitor:
+            self._conclude(monitor, monitor.observe, outcome)
+        if self._monitors.get(vim_id) is not monitor:
             return
-        self._presence.saw(assignment.vim_id)
-        probe = assignment.probe
+        self._presence.saw(vim_id)
         if monitor.health.confirming:
-            self._probes.reschedule(assignment.vim_id, probe.confirm_interval_s, self._clock())
+            self._probes.reschedule(vim_id, probe.confirm_interval_s, self._clock())
         elif was_confirming:
-            self._probes.reschedule(assignment.vim_id, probe.interval_s, self._clock())
+            self._probes.reschedule(vim_id, probe.interval_s, self._clock())
 
     def _hear(self, update: UpdateVim, answer: Answer) -> None:
         monitor = self._monitors.get(update.vim_id)
         if monitor is not None and monitor.assignment.action_id == update.action_id:
-            self._act(monitor, monitor.answered(update, answer))
+            self._conclude(monitor, monitor.answered, update, answer)
 
     async def _check_leases(self) -> None:
-        due: list[str] = []
-        while True:
-            await asyncio.sleep(self._checks.wait_s(self._clock()))
-            due += self._checks.due(self._clock())
-            due = [vim_id for vim_id in due if vim_id in self._monitors]
-            if not due:
-                continue
-            try:
-                found = await read_leases(self._redis, self._keys, due)
-            except (RedisError, OSError) as trouble:
-                log.debug(event("leases_not_read", error=trouble))
-                await asyncio.sleep(self._check_slot_s)
-                continue  # they stay due
-            due = []
-            for vim_id, lease, status in found:
+        await asyncio.sleep(self._checks.wait_s(self._clock()))
+        self._checks_due |= dict.fromkeys(self._checks.due(self._clock()))
+        self._checks_due = {vim_id: None for vim_id in self._checks_due if vim_id in self._monitors}
+        if self._checks_due:
+            for vim_id, lease, status in await read_leases(self._redis, self._keys, list(self._checks_due)):
                 if monitor := self._monitors.get(vim_id):
-                    self._act(monitor, monitor.checked(lease, status))
+                    self._conclude(monitor, monitor.checked, lease, status)
+        self._checks_due.clear()
 
-    def _act(self, monitor: Monitor, conclusion: UpdateVim | Left | None) -> None:
+    def _conclude(self, monitor: Monitor, think: Callable[P, Conclusion], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Has a monitor draw its conclusion, and carries it out. A bug in that is the trouble of this one alone."""
+        try:
+            conclusion = think(*args, **kwargs)
+        except Exception as bug:  # noqa: BLE001  # told by `_fail`
+            self._fail(monitor, bug)
+        else:
+            self._act(monitor, conclusion)
+
+    def _fail(self, monitor: Monitor, bug: Exception) -> None:
+        """Has the monitor begin anew, and say why. A bug is logged when it begins, and not at every probe."""
+        if not monitor.failed:
+            assignment = monitor.assignment
+            log.error(event("monitor_failed", vim_id=assignment.vim_id, generation=assignment.generation), exc_info=bug)
+        self._act(monitor, monitor.fail(bug))
+
+    def _act(self, monitor: Monitor, conclusion: Conclusion) -> None:
         """Carries out what a monitor concluded: say something, leave, or nothing."""
         if self._monitors.get(monitor.assignment.vim_id) is not monitor:
             return
@@ -177,8 +215,3 @@ class Host:
             self._let_go(monitor, why=conclusion.why)
         elif conclusion is not None:
             self._caller.say(conclusion)
-
-    async def _every(self, wait_s: Callable[[float], float], step: Callable[[], None]) -> None:
-        while True:
-            await asyncio.sleep(wait_s(self._clock()))
-            step()

@@ -4,15 +4,20 @@ It says a status when that is not the one last acknowledged, and says it again, 
 of it turns out to be different: the row follows the monitor. It leaves only on proof: a newer lease, or `bad_action`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
+from vimmon.errors import InvalidInput
 from vimmon.health import Health, observe
 from vimmon.lease.model import CommittedStatus, Lease, Verdict, judge
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
-from vimmon.probes import HttpProbe, Outcome, TcpProbe
+from vimmon.probes import HttpProbe, Outcome, TcpProbe, parse_probe
 from vimmon.vim import VimStatus
 
 REASON_MAX = 200
+SEQ_BELIEVED = 2**52  # from there on a seq is a lie, and following it would leave no room for the next one
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,22 @@ class Assignment:
     probe: HttpProbe | TcpProbe
 
 
+def parse_assignment(vim_id: object, action_id: object, generation: object, probe: object) -> Assignment:
+    """An assignment that a conductor can be told of. Raises InvalidInput that names the input."""
+    said = {"vim_id": vim_id, "action_id": action_id, "generation": generation, "status": VimStatus.UNKNOWN}
+    remedy = "Leave it to vimmon to start its actions: vimmon vim register"
+    try:
+        checked = UpdateVim.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInput(str(first["loc"][0]), first["msg"], remedy=remedy) from None
+    if checked.generation is None:
+        raise InvalidInput("generation", "it is missing", remedy=remedy)
+    if not isinstance(probe, Mapping):
+        raise InvalidInput("probe", "it is not an object", remedy=remedy)
+    return Assignment(checked.vim_id, checked.action_id, checked.generation, parse_probe(probe))
+
+
 @dataclass(frozen=True)
 class Left:
     """The monitor is not wanted any more, and why it knows."""
@@ -34,7 +55,11 @@ class Left:
 
 @dataclass
 class Monitor:
-    """`seq` is the highest that this monitor used, was told, or read; `said` what awaits its acknowledgement."""
+    """`seq` is the highest that this monitor used, was told, or read; `said` what awaits its acknowledgement.
+
+    `acknowledged` is what is known to stand in the row, None where that is not known; `failed`: a bug ended the last
+    probe.
+    """
 
     assignment: Assignment
     holder: str
@@ -43,16 +68,19 @@ class Monitor:
     said: UpdateVim | None = None
     acknowledged: CommittedStatus | None = None
     reason_said: str = ""
+    failed: bool = False
 
     def observe(self, outcome: Outcome) -> UpdateVim | None:
         """What the outcome of a probe gives to say, if anything."""
+        self.failed = False
         probe = self.assignment.probe
         self.health = observe(self.health, outcome, rise=probe.rise, fall=probe.fall)
         return self._news()
 
     def fail(self, error: Exception) -> UpdateVim | None:
         """A bug ended a probe: begin anew, knowing nothing, and say so."""
-        self.health = Health(VimStatus.UNKNOWN, f"cannot probe: {type(error).__name__}: {error}")
+        self.failed = True
+        self.health = Health(VimStatus.UNKNOWN, f"cannot probe: {type(error).__name__}: {error}"[:REASON_MAX])
         return self._news()
 
     def answered(self, update: UpdateVim, answer: Answer) -> UpdateVim | Left | None:
@@ -60,15 +88,17 @@ class Monitor:
         if answer.status == BAD_ACTION:
             return Left("bad_action")
         sent = update.seq or 0
-        told = sent if answer.applied else answer.seq or 0
-        self.seq = max(self.seq, told)
+        known = sent if answer.applied else answer.seq or 0
+        news = not answer.applied and sent <= known < SEQ_BELIEVED
+        self._learn(known)
         if self.said is None or update.seq != self.said.seq:
             return None  # overtaken by something newer, whose own answer comes
-        if answer.status == update.status and told == sent:
-            self.said = None
+        self.said = None
+        if answer.status == update.status and known == sent:
             self.acknowledged = CommittedStatus(self.assignment.generation, sent, update.status, self.holder)
             return self._news()
-        return self._say()
+        self.acknowledged = None
+        return self._say() if news else None  # an answer that tells nothing new: not again before the next probe
 
     def checked(self, lease: Lease | None, status: CommittedStatus | None) -> UpdateVim | Left | None:
         """What the lease and the committed status, as read from Redis, lead to."""
@@ -77,17 +107,19 @@ class Monitor:
         if verdict is Verdict.EXIT:
             return Left(f"lease {lease}")
         if status is not None and status.generation == mine.generation:
-            self.seq = max(self.seq, status.seq)
+            self._learn(status.seq)
         if self.health.status == VimStatus.PENDING:
             return None  # nothing to say yet
         if self.said is not None:
             return None  # under way, and sent again until it is answered
         another_reason = self.health.status != VimStatus.REACHABLE and self._reason() != self.reason_said
-        if status != self.acknowledged or another_reason:
+        if self.acknowledged is None or status != self.acknowledged or another_reason:
             return self._say()
-        if verdict is Verdict.ASK and self.acknowledged is not None:
-            return self._say(seq=self.acknowledged.seq)
-        return None
+        return self._say(seq=self.acknowledged.seq) if verdict is Verdict.ASK else None
+
+    def _learn(self, seq: int) -> None:
+        if seq < SEQ_BELIEVED:
+            self.seq = max(self.seq, seq)
 
     def _news(self) -> UpdateVim | None:
         """The status where it is neither acknowledged nor under way."""

@@ -5,21 +5,22 @@ Keys of an executor that stops living expire by themselves.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from vimmon import __version__
+from vimmon.actions.client import PAUSE_S, keep_going
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.log import event
+from vimmon.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ def new_executor_id(name: str) -> str:
 
 
 class Presence:
-    """`held` is the live view of what the executor holds; `touch` tells that an entry of it changed."""
+    """`held` is the live view of what the executor holds; `touch` tells that an entry of it changed.
+
+    `held_rev` in Redis is written with, and never before, the entries that it stands for.
+    """
 
     def __init__(
         self,
@@ -53,97 +57,138 @@ class Presence:
         self._beat_s = beat_s
         self._seen_s = seen_s
         self._ttl_ms = round(ttl_s * 1000)
+        self._clock = asyncio.get_running_loop().time
         self._started = 0
         self._rev = 0
-        self._touched: set[str] = set()
-        self._seen: dict[str, float] = {}  # VIM → the loop's time, since last written
+        self._touched: set[str] = set()  # what Redis has yet to be told
+        self._written: set[str] = set()  # what the held list in Redis should have
+        self._rev_written = 0
+        self._seen: dict[str, float] = {}  # VIM → the loop's time
+        self._seen_unwritten: set[str] = set()
+        self._next_beat = self._clock()
+        self._next_seen = self._clock() + seen_s
+        self._last_beat = self._clock()
         self._wake = asyncio.Event()
 
+    @property
+    def silent_s(self) -> float:
+        """How long ago Redis last took a heartbeat."""
+        return self._clock() - self._last_beat
+
     def touch(self, vim_id: str) -> None:
+        """The VIM came, went, or is watched by another action now."""
+        if vim_id not in self._held:
+            self._seen.pop(vim_id, None)
+            self._seen_unwritten.discard(vim_id)
         self._touched.add(vim_id)
         self._rev += 1
         self._wake.set()
 
     def saw(self, vim_id: str) -> None:
         """A probe of this VIM has just ended."""
-        self._seen[vim_id] = asyncio.get_running_loop().time()
+        self._seen[vim_id] = self._clock()
+        self._seen_unwritten.add(vim_id)
 
     async def run(self) -> None:
         """Beats until it is cancelled; Redis may come and go meanwhile."""
-        clock = asyncio.get_running_loop().time
-        next_beat = clock()
-        next_seen = clock() + self._seen_s
-        while True:
-            try:
-                if clock() >= next_beat:
-                    await self._beat()
-                    next_beat = clock() + self._beat_s
-                if clock() >= next_seen:
-                    await self._write_seen(clock())
-                    next_seen = clock() + self._seen_s
-                await self._flush()
-            except (RedisError, OSError) as trouble:
-                log.debug(event("heartbeat_not_sent", error=trouble))
-                next_beat = clock()
-                await asyncio.sleep(min(1.0, self._beat_s))
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(0.0, next_beat - clock()))
-                await asyncio.sleep(min(FLUSH_S, self._beat_s))  # so that many changes make one write
-            except TimeoutError:
-                pass
-            self._wake.clear()
+        await keep_going("presence", self._step, pause_s=min(PAUSE_S, self._beat_s))
+
+    async def _step(self) -> None:
+        now = self._clock()
+        beats = now >= self._next_beat
+        next_beat = now + self._beat_s if beats else self._next_beat
+        self._next_beat = now  # after trouble, a beat comes first
+        if beats:
+            await self._beat()
+        if self._clock() >= self._next_seen:
+            await self._write_seen()
+            self._next_seen = self._clock() + self._seen_s
+        await self._flush()
+        self._next_beat = next_beat
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), max(0.0, next_beat - self._clock()))
+            await asyncio.sleep(min(FLUSH_S, self._beat_s))  # so that many changes make one write
+        self._wake.clear()
 
     async def _beat(self) -> None:
         key, held = self._keys.executor(self._executor_id), self._keys.held(self._executor_id)
         seconds, _ = await self._redis.time()
         self._started = self._started or seconds
         pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hget(key, "held_rev")
+        pipeline.hlen(held)
         pipeline.zadd(self._keys.executors, {self._executor_id: seconds})
-        pipeline.hset(key, mapping=self._description())
+        pipeline.hset(key, mapping=self._description(self._rev_written))
         for name in (key, held, self._keys.seen(self._executor_id)):
             pipeline.pexpire(name, self._ttl_ms)
-        pipeline.hlen(held)
-        count = (await pipeline.execute())[-1]
-        if count != len(self._held) and not self._touched:
-            log.info(event("held_list_written_anew", executor=self._executor_id, was=count, monitors=len(self._held)))
-            await self._redis.delete(held)
-            self._touched.update(self._held)
+        rev, count, *_ = await pipeline.execute()
+        self._last_beat = self._clock()
+        if count != len(self._written) or (rev or b"0") != str(self._rev_written).encode():
+            await self._write_anew(count)
+
+    async def _write_anew(self, count: int) -> None:
+        """Redis lost something, as at a restart or a failover: says it all again, and takes out what is not held."""
+        log.info(event("held_list_written_anew", executor=self._executor_id, was=count, monitors=len(self._held)))
+        for key in (self._keys.held(self._executor_id), self._keys.seen(self._executor_id)):
+            there = cast(list[bytes], await self._redis.hkeys(key))
+            self._touched |= {vim_id.decode("utf-8", "surrogateescape") for vim_id in there}
+        self._touched.update(self._held)
+        self._seen_unwritten.update(self._seen)
+        self._next_seen = self._clock()
+        self._rev += 1
 
     async def _flush(self) -> None:
-        held = self._keys.held(self._executor_id)
         while self._touched:
             some = list(islice(self._touched, BULK))
-            kept = {vim_id: str(self._held[vim_id]) for vim_id in some if vim_id in self._held}
-            gone = [vim_id for vim_id in some if vim_id not in self._held]
-            pipeline = self._redis.pipeline(transaction=False)
-            if kept:
-                pipeline.hset(held, mapping=cast(dict[Any, Any], kept))
-            if gone:
-                pipeline.hdel(held, *gone)
-                pipeline.hdel(self._keys.seen(self._executor_id), *gone)
-            pipeline.hset(self._keys.executor(self._executor_id), mapping=self._description())
-            pipeline.pexpire(held, self._ttl_ms)
-            pipeline.pexpire(self._keys.executor(self._executor_id), self._ttl_ms)
-            await pipeline.execute()
-            self._touched.difference_update(some)
+            self._touched.difference_update(some)  # now: what is touched while it is being written is written again
+            rev = self._rev if not self._touched else self._rev_written
+            try:
+                await self._write_held(some, rev)
+            except BaseException:
+                self._touched.update(some)
+                raise
 
-    async def _write_seen(self, now: float) -> None:
+    async def _write_held(self, vim_ids: Sequence[str], rev: int) -> None:
+        key, held = self._keys.executor(self._executor_id), self._keys.held(self._executor_id)
+        kept = {vim_id: str(self._held[vim_id]) for vim_id in vim_ids if vim_id in self._held}
+        gone = [vim_id.encode("utf-8", "surrogateescape") for vim_id in vim_ids if vim_id not in self._held]
+        pipeline = self._redis.pipeline(transaction=False)
+        if kept:
+            pipeline.hset(held, mapping=cast(dict[Any, Any], kept))
+        if gone:
+            pipeline.hdel(held, *gone)
+            pipeline.hdel(self._keys.seen(self._executor_id), *gone)
+        pipeline.hset(key, mapping=self._description(rev))
+        pipeline.pexpire(held, self._ttl_ms)
+        pipeline.pexpire(key, self._ttl_ms)
+        await pipeline.execute()
+        self._written.update(kept)
+        self._written.difference_update(vim_id for vim_id in vim_ids if vim_id not in kept)
+        self._rev_written = rev
+
+    async def _write_seen(self) -> None:
         """When the last probe of each VIM ended, in seconds of Redis's clock; only of those that were probed since."""
         seconds, microseconds = await self._redis.time()
-        redis_now = seconds + microseconds / 1e6
-        seen, key = self._seen, self._keys.seen(self._executor_id)
-        self._seen = {}
-        ended = [(vim_id, f"{redis_now - (now - at):.3f}") for vim_id, at in seen.items() if vim_id in self._held]
-        for start in range(0, len(ended), BULK):
-            await self._redis.hset(key, mapping=dict(ended[start : start + BULK]))
-        await self._redis.pexpire(key, self._ttl_ms)
+        offset = seconds + microseconds / 1e6 - self._clock()
+        while self._seen_unwritten:
+            some = list(islice(self._seen_unwritten, BULK))
+            self._seen_unwritten.difference_update(some)
+            pipeline = self._redis.pipeline(transaction=False)
+            key = self._keys.seen(self._executor_id)
+            pipeline.hset(key, mapping={vim_id: f"{self._seen[vim_id] + offset:.3f}" for vim_id in some})
+            pipeline.pexpire(key, self._ttl_ms)
+            try:
+                await pipeline.execute()
+            except BaseException:
+                self._seen_unwritten.update(vim_id for vim_id in some if vim_id in self._seen)
+                raise
 
-    def _description(self) -> dict[Any, Any]:
+    def _description(self, rev: int) -> dict[Any, Any]:
         return {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "version": __version__,
+            "version": VERSION,
             "started": self._started,
             "monitors": len(self._held),
-            "held_rev": self._rev,
+            "held_rev": rev,
         }

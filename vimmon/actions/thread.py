@@ -8,22 +8,25 @@ import logging
 import os
 import threading
 
+from redis.asyncio import Redis
+
 from vimmon.actions.connection import connect
 from vimmon.actions.host import Host
 from vimmon.actions.monitor import Assignment
 from vimmon.actions.presence import new_executor_id
 from vimmon.actions.probing import Prober
-from vimmon.errors import VimmonError
+from vimmon.errors import SettingsError, VimmonError
 from vimmon.log import event
 from vimmon.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 10.0
+REMEDY = "Read this executor's log, and restart it"
 
 
 class HostThread:
-    """A host on a daemon thread. Raises what making the host raised."""
+    """A host on a daemon thread. Raises SettingsError, or VimmonError where the host cannot be made."""
 
     def __init__(self, settings: Settings) -> None:
         self.executor_id = new_executor_id(settings.executor_name)
@@ -34,17 +37,26 @@ class HostThread:
         self._trouble: BaseException | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vimmon-host", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the process has too many threads
+            self._loop.close()
+            raise VimmonError(f"the monitors' thread did not start: {error}", remedy=REMEDY) from error
         self._ready.wait(START_TIMEOUT_S)
         if self._host is None:
-            raise VimmonError(f"the monitors' event loop did not start: {self._trouble}") from self._trouble
+            if isinstance(self._trouble, VimmonError):
+                raise self._trouble
+            why = self._trouble or f"not ready within {START_TIMEOUT_S:g} s"
+            raise VimmonError(f"the monitors' event loop did not start: {why}", remedy=REMEDY) from self._trouble
 
     def take_on(self, assignment: Assignment) -> None:
         """Hands the assignment over to the loop."""
-        host = self._host
-        if host is None or not self._thread.is_alive():
-            raise VimmonError("the monitors' event loop has ended", remedy="Restart this Mistral executor")
-        self._loop.call_soon_threadsafe(host.take_on, assignment)
+        try:
+            if self._host is None or not self.alive:
+                raise RuntimeError("it has ended")
+            self._loop.call_soon_threadsafe(self._host.take_on, assignment)
+        except RuntimeError as error:  # it may also end just now
+            raise VimmonError(f"the monitors' event loop does not run: {error}", remedy=REMEDY) from error
 
     @property
     def alive(self) -> bool:
@@ -53,22 +65,35 @@ class HostThread:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # it must be seen: nobody awaits this thread
+        except BaseException as error:  # nobody awaits this thread
             self._trouble = error
-            log.exception(event("host_ended", executor=self.executor_id))
+            if not isinstance(error, VimmonError):
+                log.exception(event("host_ended", executor=self.executor_id))
+        finally:
             self._ready.set()
-            raise
+            self._loop.close()
 
     async def _serve(self) -> None:
-        async with Prober() as prober:
-            self._host = Host(self._settings, connect(self._settings), prober, self.executor_id)
-            self._ready.set()
-            log.info(event("host_started", executor=self.executor_id, pid=self.pid))
-            await self._host.run()
+        redis = self._connect()
+        try:
+            async with Prober() as prober:
+                self._host = Host(self._settings, redis, prober, self.executor_id)
+                self._ready.set()
+                log.info(event("host_started", executor=self.executor_id, pid=self.pid))
+                await self._host.run()
+        finally:
+            await redis.aclose()
+
+    def _connect(self) -> Redis:
+        try:
+            return connect(self._settings)
+        except ValueError:  # its text may repeat a password
+            raise SettingsError("VIMMON_REDIS_URL: it is not a URL (bad port or database number)") from None
 
 
 _lock = threading.Lock()
 _thread: HostThread | None = None
+_left_behind: list[HostThread] = []
 
 
 def take_on(assignment: Assignment) -> None:
@@ -77,4 +102,18 @@ def take_on(assignment: Assignment) -> None:
     with _lock:
         if _thread is None or not _thread.alive:
             _thread = HostThread(load_settings())
-    _thread.take_on(assignment)
+        thread = _thread
+    thread.take_on(assignment)
+
+
+def _after_fork() -> None:
+    """A forked process has no host, though it has what is left of its parent's: that is kept, for to collect it would
+    be to close connections that the parent still uses. And the lock may have been held by a thread that is not here."""
+    global _lock, _thread
+    _lock = threading.Lock()
+    if _thread is not None:
+        _left_behind.append(_thread)
+        _thread = None
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,7 @@ database, which decides.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vimmon.errors import DatabaseUnreachable
+from vimmon.errors import Unreachable
 from vimmon.lease.model import CommittedStatus, Lease
 from vimmon.lease.store import Cached, LeaseStore
 from vimmon.messages import BAD_ACTION, INTERNAL_ERROR, TRY_AGAIN, Answer, Refusal, Request, UpdateVim, read_update_vim
@@ -86,7 +86,7 @@ def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusa
     """Records them in one transaction; where one breaks it, each in its own, so that only that one fails."""
     try:
         return list(vims.record_statuses(reports))
-    except DatabaseUnreachable as error:
+    except Unreachable as error:
         return [Refusal(TRY_AGAIN, str(error))] * len(reports)
     except BatchFailed as error:
         if len(reports) == 1:

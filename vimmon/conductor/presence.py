@@ -12,9 +12,9 @@ import threading
 from redis import Redis
 from redis.exceptions import RedisError
 
-from vimmon import __version__
 from vimmon.lease.keys import Keys
 from vimmon.log import event
+from vimmon.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Presence:
         seconds, _ = self._redis.time()
         pipeline = self._redis.pipeline()
         pipeline.zadd(self._keys.conductors, {self._conductor_id: seconds})
-        pipeline.hset(key, mapping={"host": socket.gethostname(), "pid": str(os.getpid()), "version": __version__})
+        pipeline.hset(key, mapping={"host": socket.gethostname(), "pid": str(os.getpid()), "version": VERSION})
         pipeline.pexpire(key, round(self._ttl_s * 1000))
         pipeline.execute()
 

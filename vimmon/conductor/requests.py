@@ -85,8 +85,14 @@ class RequestList:
         return self._taken(taken, most) or self._first_to_come(taken, most, block_s)
 
     def _first_to_come(self, taken: str, most: int, block_s: float) -> Batch | None:
+        # Entered in the index beforehand: whoever dies with the first request in hand is found at once.
+        seconds, _ = self._redis.time()
+        self._redis.zadd(self._keys.taken_index, {taken: seconds * 1000})
         moved = self._redis.blmove(self._keys.requests, taken, block_s, "LEFT", "RIGHT")  # type: ignore[arg-type]  # a fraction is fine
-        return None if moved is None else self._taken(taken, most)
+        if moved is not None:
+            return self._taken(taken, most)
+        self._redis.zrem(self._keys.taken_index, taken)
+        return None
 
     def _taken(self, taken: str, most: int) -> Batch | None:
         keys = [self._keys.requests, taken, self._keys.taken_index]

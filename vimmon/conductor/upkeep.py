@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 RETRY_TICK_S = 1.0
 SLOW_S = 60.0
 LOCK_TTL_S = 10
-UNSTARTED_AFTER_S = 60.0
 FORGOTTEN_CONDUCTOR_S = 3600
 
 
@@ -43,20 +42,32 @@ class Chore:
 
 
 class Upkeep:
-    def __init__(self, *, redis: Redis, vims: VimStore, jobs: JobQueue, settings: Settings, conductor_id: str) -> None:
+    """`forgotten_after_s` is how long a job may take before what it was to do counts as forgotten."""
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        vims: VimStore,
+        jobs: JobQueue,
+        settings: Settings,
+        conductor_id: str,
+        forgotten_after_s: float = 60,
+    ) -> None:
         self._redis = redis
         self._vims = vims
         self._jobs = jobs
         self._settings = settings
         self._keys = Keys(settings.prefix)
         self._name = conductor_id
+        self._forgotten_after_s = forgotten_after_s
         self._requests = RequestList(redis, self._keys, conductor_id)
         self._scheduler = RQScheduler([jobs.queue.name], connection=redis, serializer=JSONSerializer)
         self._scheduler.prepare_registries([jobs.queue.name])
         self.chores = [
             Chore("fetch_back", settings.conductor_beat_s, self.fetch_back),
             Chore("retry_jobs", RETRY_TICK_S, self.retry_jobs),
-            Chore("enter_missing", SLOW_S, self._requests.enter_missing),
+            Chore("enter_missing", SLOW_S, self.enter_missing),
             Chore("enqueue_forgotten", SLOW_S, self.enqueue_forgotten),
             Chore("clear_away", SLOW_S, self.clear_away),
         ]
@@ -79,8 +90,13 @@ class Upkeep:
         for taken in self._requests.abandoned(older_than_s=self._settings.taken_max_age_s):
             requests = self._requests.give_back(taken)
             count += requests
-            log.info(event("requests_fetched_back", taken=taken, requests=requests))
+            if requests:
+                log.info(event("requests_fetched_back", taken=taken, requests=requests))
         return count
+
+    def enter_missing(self) -> int:
+        """Enters in the index what was taken and is not there. Returns how many lists."""
+        return self._requests.enter_missing()
 
     def retry_jobs(self) -> None:
         """Lets the jobs go whose waiting time is over. Only one conductor at a time: twice would run them twice."""
@@ -90,8 +106,8 @@ class Upkeep:
 
     def enqueue_forgotten(self) -> int:
         """Enqueues what was written while Redis was away: VIMs never started, and gone ones that Mistral still has."""
-        jobs = [self._jobs.start(*start) for start in self._vims.unstarted(older_than_s=UNSTARTED_AFTER_S)]
-        jobs += [self._jobs.stop(vim_id, None) for vim_id in self._vims.uncleaned(older_than_s=UNSTARTED_AFTER_S)]
+        jobs = [self._jobs.start(*start) for start in self._vims.unstarted(older_than_s=self._forgotten_after_s)]
+        jobs += [self._jobs.stop(vim_id, None) for vim_id in self._vims.uncleaned(older_than_s=self._forgotten_after_s)]
         return sum(jobs)
 
     def clear_away(self) -> None:

@@ -121,7 +121,7 @@ def check_schema(engine: Engine) -> None:
     """Raises SchemaOutdated unless the tables are those of this vimmon, and DatabaseUnreachable."""
     with reaching(engine), engine.connect().execution_options(**{READ_ONLY: True}) as connection:
         config = alembic_config(connection)
-        found, head = _revision(connection), ScriptDirectory.fromalembic_config(config).get_current_head()
+        found, head = _revision(connection), ScriptDirectory.from_config(config).get_current_head()
         if found == head:
             return
         _refuse_newer(connection, config)
@@ -200,7 +200,7 @@ def _refuse_strangers(connection: Connection) -> None:
 
 def _refuse_newer(connection: Connection, config: Config) -> None:
     found = _revision(connection)
-    known = {script.revision for script in ScriptDirectory.fromalembic_config(config).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found and found not in known:
         raise SchemaOutdated(
             f"{place(connection.engine.url)}: its tables are of a newer vimmon (revision {found})",

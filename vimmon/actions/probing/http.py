@@ -17,6 +17,7 @@ from yarl import URL
 from vimmon.actions.probing.reasons import Trouble, of_exchange, of_tls, reachable, unreachable
 from vimmon.actions.probing.wire import Wire
 from vimmon.probes import HttpPreset, HttpProbe, Outcome
+from vimmon.vim import Target
 
 BODY_MAX = 64 * 1024
 TLS_SHUTDOWN_S = 1.0  # how long a peer may take to say goodbye, in the background
@@ -40,7 +41,7 @@ async def probe(probe: HttpProbe, wire: Wire) -> Outcome:
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=NO_TIMEOUT, auto_decompress=False
     ) as session:
         try:
-            async with session.get(_url(wire, path), headers=HEADERS, allow_redirects=False) as answer:
+            async with session.get(_url(wire.target, path), headers=HEADERS, allow_redirects=False) as answer:
                 status = answer.status
                 body = await _read(answer.content) if status in KEYSTONE_DOCUMENTS else b""
         except aiohttp.ClientConnectionError as error:
@@ -97,10 +98,11 @@ PRESETS: Mapping[HttpPreset, tuple[Callable[[str], str], Judge]] = {
 }
 
 
-def _url(wire: Wire, path: Callable[[str], str]) -> URL:
-    target = wire.target
+def _url(target: Target, path: Callable[[str], str]) -> URL:
     host = target.host.partition("%")[0]  # a zone means something on this host only
-    return URL.build(scheme=target.scheme, host=host, port=target.port, path=path(target.path), encoded=True)
+    if ":" in host:
+        host = f"[{host}]"
+    return URL(f"{target.scheme}://{host}:{target.port}{path(target.path)}", encoded=True)
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:

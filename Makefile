@@ -1,0 +1,57 @@
+# Needs a Python from 3.11 on, and make. Everything else is put into .venv, which may be removed at any time.
+#
+#   make demo                   a tour of what vimmon does, on real parts, in less than 90 seconds
+#   make demo AUTH_URLS="URL …" the same, and a look at clouds of your own
+#   make test                   the checks, and all tests for which this machine has what they need
+#   make check                  formatting, types, and who may import whom
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
+AUTH_URLS :=
+PYTEST_ARGS :=
+
+.PHONY: help demo test check
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/vimmon demo $(AUTH_URLS)
+
+test: check
+	$(BIN)/pytest -rs $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# What is installed for `dev` contains what `demo` needs.
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	@if [ "$(VENV)/.installed-dev" -nt pyproject.toml ]; then touch $@; else $(MAKE) --no-print-directory install EXTRA=demo; fi
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@$(MAKE) --no-print-directory install EXTRA=dev
+
+.PHONY: install
+install:
+	@echo "installing vimmon[$(EXTRA)] into $(VENV): a minute or two, the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRA)]"
+	@touch $(VENV)/.installed-$(EXTRA)
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        "$$python" -m venv $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "error: $$python cannot make a virtual environment" >&2; \
+	        echo "  Install its module venv (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "error: there is no Python from 3.11 on in PATH" >&2; \
+	echo "  Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1

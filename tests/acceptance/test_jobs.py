@@ -1,0 +1,184 @@
+"""Jobs that talk to Mistral, broken off at their worst moment, run twice or overtaken: one monitor is left, or none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Literal
+
+import pytest
+
+from tests.acceptance.stack import PROBE, Stack, becomes, eventually
+from tests.support.endpoints import Endpoint
+from tests.support.gate import Gate
+from tests.support.processes import all_end
+from vimmon.vim import Vim
+
+pytestmark = pytest.mark.parametrize("whole_stack", ["one-process"], indirect=True)
+
+MOMENTS: tuple[Literal["before", "after"], ...] = ("before", "after")
+EXECUTE = ("POST", "/v2/executions")
+LEAVE_WITHIN_S = 10.0
+ABANDONED_WITHIN_S = 30.0
+START_JOB = """
+import sys
+from vimmon.mistral.jobs import start_monitor, tools
+tools()
+print("ready", flush=True)
+for line in sys.stdin:
+    start_monitor(line.strip(), 1)
+    print("done", flush=True)
+"""
+
+moment = pytest.mark.parametrize("when", MOMENTS)
+
+
+@pytest.fixture
+def gate(stack: Stack) -> Iterator[Gate]:
+    """Every call of the stack's conductor to Mistral goes through it, two jobs at a time."""
+    with Gate(stack.mistral.port) as gate:
+        _replace_conductors(stack, "--workers", "2", env={"VIMMON_MISTRAL_URL": gate.url, "VIMMON_MISTRAL_TIMEOUT_S": "60"})
+        yield gate
+        stack.clear()
+        _replace_conductors(stack)
+
+
+def _replace_conductors(stack: Stack, *arguments: str, env: dict[str, str] | None = None) -> None:
+    for conductor in stack.conductors:
+        conductor.stop()
+    stack.start_conductor(*arguments, env=env)
+
+
+def _watched_once(stack: Stack, vim: Vim) -> None:
+    becomes(lambda: stack.status(vim.id), "REACHABLE")
+    becomes(stack.jobs, [])
+    assert stack.executions(vim.id) == {str(vim.action_id): "RUNNING"}
+    assert len(stack.actions(str(vim.action_id))) == 1
+    becomes(lambda: list(stack.held(vim.id).values()), [f"{vim.generation}:{vim.action_id}"])
+
+
+@moment
+def test_a_killed_start_job_is_tried_again_and_leaves_one_monitor(
+    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"]
+) -> None:
+    with gate.hold(*EXECUTE, when) as call:
+        vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        (horse,) = stack.horses()
+        horse.kill()
+        assert all_end([horse])
+    _watched_once(stack, vim)
+
+
+@moment
+def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(
+    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"], record_property: pytest.FixtureDef
+) -> None:
+    with gate.hold(*EXECUTE, when) as call:
+        vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        (horse,) = stack.horses()
+        worker = horse.parent()
+        worker.kill()
+        horse.kill()
+        assert all_end([worker, horse])
+    killed = time.monotonic()
+    becomes(lambda: stack.row(vim.id)["execution_id"], vim.action_id, within_s=150)
+    print("AGAIN AFTER", time.monotonic() - killed)
+    _watched_once(stack, vim)
+
+
+@moment
+def test_an_orphan_of_a_killed_worker_and_its_successor_start_one_monitor(
+    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"]
+) -> None:
+    with gate.hold(*EXECUTE, when) as call:
+        vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        (horse,) = stack.horses()
+        worker = horse.parent()
+        worker.kill()
+        assert all_end([worker])
+    becomes(lambda: stack.status(vim.id), "REACHABLE")
+    t=time.monotonic()
+    becomes(stack.jobs, [], within_s=150)
+    print("ORPHANS JOB GONE", time.monotonic() - t)
+    _watched_once(stack, vim)
+
+
+def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoint: Endpoint) -> None:
+    _replace_conductors(stack, "--workers", "0")
+    vims = [stack.registry.register(f"vim {n}", endpoint.url(), probe=PROBE).vim for n in range(5)]
+    with ExitStack() as both:
+        processes = [
+            both.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", START_JOB],
+                    env={**os.environ, **stack.env},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        streams = [(process.stdin, process.stdout) for process in processes if process.stdin and process.stdout]
+        assert [out.readline() for _, out in streams] == ["ready\n"] * 2
+        for vim in vims:
+            for given, _ in streams:
+                given.write(f"{vim.id}\n")
+                given.flush()
+            assert [out.readline() for _, out in streams] == ["done\n"] * 2
+    for vim in vims:
+        becomes(lambda vim=vim: stack.status(vim.id), "REACHABLE")  # type: ignore[misc]  # mypy: default of a lambda
+        assert stack.executions(vim.id) == {str(vim.action_id): "RUNNING"}
+        assert len(stack.actions(str(vim.action_id))) == 1
+    _replace_conductors(stack)  # whose worker carries out the jobs a third time
+    for vim in vims:
+        _watched_once(stack, vim)
+
+
+@moment
+def test_a_vim_deregistered_before_its_start_has_finished_leaves_nothing(
+    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"]
+) -> None:
+    with gate.hold(*EXECUTE, when) as call:
+        vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        stack.registry.deregister(vim.id)
+        eventually(lambda: stack.row(vim.id)["cleaned_at"])  # the stop job is done, the start job is not
+    becomes(stack.jobs, [])
+    assert (stack.executions(vim.id), stack.workflow(vim.id)) == ({}, None)
+    becomes(lambda: stack.held(vim.id), {})
+
+
+@moment
+def test_a_vim_changed_before_its_start_has_finished_is_watched_by_the_new_action_only(
+    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"]
+) -> None:
+    with gate.hold(*EXECUTE, when) as call:
+        old = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        new = stack.registry.update(old.id, auth_url=endpoint.url("/v3/")).vim
+        becomes(lambda: [job for job in stack.jobs() if "stop" in job], [])
+    _watched_once(stack, new)
+
+
+def test_a_conductor_told_to_leave_with_a_job_in_hand_leaves_in_time_and_the_job_is_done_later(
+    stack: Stack, endpoint: Endpoint, gate: Gate
+) -> None:
+    conductor = stack.conductors[-1]
+    with gate.hold(*EXECUTE, "before") as call:
+        vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+        assert call.reached.wait(20)
+        processes = stack.workers() + stack.horses()
+        os.kill(conductor.pid, signal.SIGTERM)
+        assert conductor.wait_dead(LEAVE_WITHIN_S)
+        assert all_end(processes, within_s=1)
+        assert stack.redis_cli("--scan", "--pattern", "vimmon:rpc:taken*") == ""
+        assert stack.status(vim.id) == "PENDING"
+    stack.start_conductor()
+    _watched_once(stack, vim)

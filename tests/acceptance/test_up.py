@@ -1,0 +1,123 @@
+"""`vimmon up` as its users see it: another shell works with it, it keeps what was registered, and it leaves nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # its type hints are a package of their own
+import pytest
+
+from tests.support.processes import all_end
+from tests.support.services import redis_missing
+from tests.support.strict import require
+from vimmon.embedded.demo_endpoints import KeystoneEndpoint
+
+VIMMON = Path(sys.executable).parent / "vimmon"
+PATIENCE_S = 60
+STOP_WITHIN_S = 10
+
+
+class Up:
+    """A running `vimmon up`, and a shell beside it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", places: dict[str, str], env: dict[str, str]) -> None:
+        self.process = process
+        self.places = places
+        self.env = {**env, "VIMMON_ENV_FILE": places["env_file"]}
+        self.parts: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+
+    def vimmon(self, *arguments: str) -> Any:
+        command = [str(VIMMON), *arguments, "--json"]
+        ended = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        return json.loads(ended.stdout)
+
+    def stop(self, sig: signal.Signals) -> float:
+        """How long it took to end."""
+        begun = time.monotonic()
+        self.process.send_signal(sig)
+        self.process.wait(PATIENCE_S)
+        return time.monotonic() - begun
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    require(redis_missing())
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+
+@contextmanager
+def running(env: dict[str, str]) -> Iterator[Up]:
+    command = [str(VIMMON), "up", "--json"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            document = ""
+            while not document.endswith("}\n"):
+                line = process.stdout.readline()
+                assert line, process.communicate()
+                document += line
+            yield Up(process, json.loads(document), env)
+        finally:
+            process.kill()
+
+
+def await_status(up: Up, status: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while (vim := up.vimmon("vim", "show", "tokyo"))["status"] != status:
+        assert time.monotonic() < deadline, vim
+    return dict(vim)
+
+
+def test_it_serves_another_shell_refuses_a_second_one_and_keeps_all_for_the_next(env: dict[str, str]) -> None:
+    endpoint = KeystoneEndpoint().start()
+    with running(env) as up:
+        assert up.places["data"] == f"{env['HOME']}/.local/share/vimmon"
+        up.vimmon("vim", "register", "tokyo", "--auth-url", endpoint.auth_url, "--probe", "interval_s=1")
+        before = await_status(up, "REACHABLE")
+        assert before["executor"]
+        assert up.vimmon("lease", "show", "tokyo")["differences"] == []
+        second = subprocess.run([VIMMON, "up"], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert second.returncode == 1
+        assert second.stderr.startswith(
+            f"error: {up.places['data']} is in use by another vimmon (pid {up.process.pid})"
+        )
+        assert up.stop(signal.SIGTERM) < STOP_WITHIN_S
+        assert up.process.returncode == 0
+        assert all_end(up.parts, within_s=0)
+    with running(env) as again:
+        assert again.places == up.places
+        after = again.vimmon("vim", "show", "tokyo")
+        assert (after["id"], after["status"]) == (before["id"], "REACHABLE")
+        assert again.stop(signal.SIGINT) < STOP_WITHIN_S
+        assert again.process.returncode == 0
+    endpoint.stop()
+
+
+def test_when_a_part_dies_all_is_stopped_and_the_part_is_named(env: dict[str, str]) -> None:
+    with running(env) as up:
+        redis = next(
+            part for part in up.parts if any("6379" in word or "--appendonly" in word for word in part.cmdline())
+        )
+        redis.kill()
+        _, said = up.process.communicate(timeout=PATIENCE_S)
+        assert up.process.returncode == 3
+        assert said.startswith("error: redis ended by itself; the rest was stopped.")
+        assert all_end(up.parts, within_s=0)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_a_remedy(env: dict[str, str]) -> None:
+    ended = subprocess.run(
+        [VIMMON, "up", "--data", "/proc/vimmon"], env=env, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: /proc/vimmon: No such file or directory\n"
+        "  Choose a folder that you may write to: vimmon up --data DIR\n"
+    )

@@ -1,0 +1,44 @@
+"""A real Redis of the tests' own, emptied between tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.integration.bench import Bench
+from tests.support.services import redis_missing
+from tests.support.strict import require
+from vimmon.embedded.redis import RedisServer
+from vimmon.lease.keys import Keys
+from vimmon.registry.database import open_engine, upgrade
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    require(redis_missing())
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with RedisServer(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[Redis]:
+    """A client of the tests' own Redis, which is empty."""
+    client = Redis.from_url(redis_server.url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys("vimmon")
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Iterator[Bench]:
+    engine = open_engine(f"sqlite:///{tmp_path}/vimmon.sqlite")
+    upgrade(engine)
+    yield Bench(redis, engine)
+    engine.dispose()

@@ -1,0 +1,250 @@
+"""How a database is opened, and what is said when that fails or the database goes away."""
+
+import socket
+import sqlite3
+import stat
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, event, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+
+from tests.integration.databases import registered, servers_only
+from vimmon.errors import DatabaseUnreachable, SettingsError, VimmonError
+from vimmon.registry.database import check_schema, open_engine, upgrade
+from vimmon.registry.models import VIMS, utc_now
+from vimmon.registry.store import Report, VimStore
+from vimmon.registry.transactions import reaching, read, write
+from vimmon.vim import VimStatus
+
+SECRET = "s3cret"
+
+
+def shown(error: VimmonError) -> str:
+    """All that a log could show of an error."""
+    return "".join(traceback.format_exception(error)) + error.remedy
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        f"postgresql://u:{SECRET}@[::1/x",
+        f"postgresql://u:{SECRET}/@host:port/x",
+        f"oracle://u:{SECRET}@h/x",
+        f"postgresql+asyncpg://u:{SECRET}@h/x",
+        f"mysql+aiomysql://u:{SECRET}@h/x",
+        f"postgresql://u:{SECRET}@h",
+        f"mysql://u:{SECRET}@h/",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory&uri=true",
+        "sqlite:////proc/nowhere/x.sqlite",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="VIMMON_DATABASE_URL") as caught:
+        open_engine(url)
+    assert SECRET not in shown(caught.value)
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vimmon.registry.database.find_spec", lambda module: None)
+    with pytest.raises(SettingsError, match="pymysql") as caught:
+        open_engine("mysql://u@h/x")
+    assert caught.value.remedy == "pip install pymysql"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "driver"),
+    [
+        ("postgresql", "postgresql+psycopg"),
+        ("postgresql+psycopg2", "postgresql+psycopg2"),
+        ("mysql", "mysql+pymysql"),
+        ("mariadb", "mysql+pymysql"),
+        ("mariadb+pymysql", "mysql+pymysql"),
+    ],
+)
+def test_a_url_without_a_driver_gets_one(scheme: str, driver: str) -> None:
+    assert open_engine(f"{scheme}://u:p@h/x").url.drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("database_kind", "scheme"),
+    [
+        ("postgresql", "postgresql"),
+        ("postgresql", "postgresql+psycopg2"),
+        ("mariadb", "mysql"),
+        ("mariadb", "mariadb"),
+    ],
+    indirect=["database_kind"],
+)
+def test_every_form_of_url_works(scheme: str, migrated_url: str) -> None:
+    engine = open_engine(make_url(migrated_url).set(drivername=scheme).render_as_string(hide_password=False))
+    check_schema(engine)
+    store = VimStore(engine)
+    vim = registered(store)
+    store.record_statuses([Report(vim.id, "vim-1-a1", status, None, "h", "") for status in list(VimStatus)[1:]])
+    assert len(store.history(vim.id)) == 3
+    engine.dispose()
+
+
+def test_sqlites_folder_is_made_and_readers_do_not_stop_writers(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "vimmon.sqlite"
+    engine = open_engine(f"sqlite:///{file}")
+    upgrade(engine)
+    assert stat.S_ISREG(file.stat().st_mode)
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    store = VimStore(engine)
+
+    def reading(connection: Connection) -> None:
+        assert connection.execute(select(VIMS)).all() == []
+        registered(store)
+        assert connection.execute(select(VIMS)).all() == []  # as it was when this reader began
+
+    read(engine, reading)
+    assert len(store.list()) == 1
+    engine.dispose()
+
+
+def test_on_sqlite_a_writer_takes_its_lock_before_it_reads(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'vimmon.sqlite'}"
+    engine, other = open_engine(url), open_engine(url)
+    upgrade(engine)
+    event.listen(other, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 50"))
+
+    def writing(connection: Connection) -> None:
+        connection.execute(select(VIMS))
+        with pytest.raises(DatabaseUnreachable, match="locked"):
+            registered(VimStore(other))
+
+    write(engine, writing)
+    assert registered(VimStore(other)).id == "vim-1"
+    engine.dispose()
+    other.dispose()
+
+
+@servers_only
+def test_statements_see_what_was_committed_before_them(engine: Engine) -> None:
+    store = VimStore(engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(VIMS)).all() == []
+        registered(store)
+        assert len(connection.execute(select(VIMS)).all()) == 1
+
+
+def test_the_clock_goes_on_within_a_transaction(engine: Engine) -> None:
+    with engine.connect() as connection:
+        first = connection.execute(select(utc_now())).scalar_one()
+        while (later := connection.execute(select(utc_now())).scalar_one()) == first:
+            pass
+    assert later > first
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "mysql"])
+def test_a_database_that_does_not_answer_is_named_without_its_password(scheme: str) -> None:
+    engine = open_engine(f"{scheme}://u:{SECRET}@127.0.0.1:{closed_port()}/x")
+    calls: list[Callable[[], object]] = [
+        lambda: check_schema(engine),
+        lambda: upgrade(engine),
+        VimStore(engine).list,
+        lambda: VimStore(engine).record_statuses([Report("v", "a", VimStatus.REACHABLE, 1, "h", "")]),
+    ]
+    for call in calls:
+        with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1:\d+/x: .*refused") as caught:
+            call()
+        assert SECRET not in shown(caught.value)
+
+
+def test_a_driver_that_repeats_the_password_is_not_believed_to_be_discreet(tmp_path: Path) -> None:
+    engine = open_engine(f"mysql://u:{SECRET}@h/x")
+    with pytest.raises(DatabaseUnreachable) as caught, reaching(engine):
+        raise DBAPIError.instance(
+            "SELECT", {}, sqlite3.Error(f"no {SECRET}"), sqlite3.Error, connection_invalidated=True
+        )
+    assert SECRET not in shown(caught.value)
+    assert "no ***" in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["postgresql://127.0.0.1/x?nonsense=1", "mysql://h/x?nonsense=1"])
+def test_an_option_that_no_driver_knows_is_a_wrong_setting(option: str) -> None:
+    with pytest.raises(SettingsError, match="nonsense"):
+        VimStore(open_engine(option)).list()
+
+
+def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None:
+    file = tmp_path / "vimmon.sqlite"
+    file.write_text("This is not a database. " * 100)
+    with pytest.raises(DatabaseUnreachable, match="not a database"):
+        upgrade(open_engine(f"sqlite:///{file}"))
+
+
+@servers_only
+def test_no_such_database_is_unreachable(migrated_url: str) -> None:
+    url = make_url(migrated_url).set(database="vimmon_no_such_database").render_as_string(hide_password=False)
+    with pytest.raises(DatabaseUnreachable, match="no_such_database"):
+        VimStore(open_engine(url)).list()
+
+
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
+WHO = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
+
+
+@servers_only
+def test_a_connection_that_ends_within_a_transaction_is_trouble_once(engine: Engine, migrated_url: str) -> None:
+    kind = engine.dialect.name
+    store, killer = VimStore(engine), open_engine(migrated_url)
+    registered(store)
+
+    def dies(connection: Connection) -> None:
+        victim = connection.execute(text(WHO[kind])).scalar_one()
+        with killer.begin() as other:
+            other.execute(text(KILL[kind].format(victim)))
+        connection.execute(select(VIMS))
+
+    with pytest.raises(DatabaseUnreachable):
+        write(engine, dies)
+    assert len(store.list()) == 1
+    killer.dispose()
+
+
+@servers_only
+def test_a_connection_that_ended_while_idle_is_replaced(engine: Engine, migrated_url: str) -> None:
+    kind = engine.dialect.name
+    mine, killer = open_engine(migrated_url), open_engine(migrated_url)
+    with mine.connect() as connection:
+        victim = connection.execute(text(WHO[kind])).scalar_one()
+    with killer.begin() as other:
+        other.execute(text(KILL[kind].format(victim)))
+    assert VimStore(mine).list() == []
+    mine.dispose()
+    killer.dispose()
+
+
+def test_no_free_connection_is_unreachable(migrated_url: str) -> None:
+    engine = open_engine(migrated_url)
+    engine.pool._timeout = 0.01  # type: ignore[attr-defined]  # 30 s otherwise
+    held = [engine.connect() for _ in range(15)]
+    with pytest.raises(DatabaseUnreachable, match="in use"):
+        VimStore(engine).list()
+    for connection in held:
+        connection.close()
+    engine.dispose()
+
+
+def test_a_wrong_statement_is_not_taken_for_an_absent_database(engine: Engine) -> None:
+    with pytest.raises(DBAPIError):
+        read(engine, lambda connection: connection.execute(text("SELEKT 1")))

@@ -1,0 +1,219 @@
+"""The hot path: a batch of status reports, one transaction, a constant number of statements."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, select, text
+
+from tests.integration.databases import registered
+from vimmon.errors import BatchFailed
+from vimmon.registry import recording
+from vimmon.registry.database import open_engine, upgrade
+from vimmon.registry.models import STATUS_CHANGES, VIMS
+from vimmon.registry.store import Recorded, RecordVerdict, Report, RowState, VimStore
+from vimmon.vim import VimStatus
+
+R, U = VimStatus.REACHABLE, VimStatus.UNREACHABLE
+GOOD = Report("vim-1", "vim-1-a1", R, 5, "holder", "HTTP 300 in 31 ms")
+
+
+def rows(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        tables = [connection.execute(select(table).order_by(table.c.id)).all() for table in (VIMS, STATUS_CHANGES)]
+    return [tuple(row) for table in tables for row in table]
+
+
+def verdicts(recorded: Sequence[Recorded]) -> list[RecordVerdict]:
+    return [one.verdict for one in recorded]
+
+
+def test_a_report_is_written_with_its_reason_and_its_change(store: VimStore) -> None:
+    before = registered(store)
+    [recorded] = store.record_statuses([GOOD])
+    assert recorded == Recorded(RecordVerdict.APPLIED, RowState(1, "vim-1-a1", R, 5, "holder"), VimStatus.PENDING)
+    vim = store.get("vim-1")
+    assert (vim.status, vim.reason, vim.generation) == (R, "HTTP 300 in 31 ms", 1)
+    assert vim.status_since == vim.updated_at >= before.updated_at
+    [change] = store.history("vim-1")
+    assert (change.old, change.new, change.reason, change.at) == (VimStatus.PENDING, R, vim.reason, vim.status_since)
+    assert (change.seq, change.generation, change.action_id) == (5, 1, "vim-1-a1")
+
+
+def test_the_same_status_again_is_no_change(store: VimStore) -> None:
+    registered(store)
+    store.record_statuses([GOOD])
+    before = store.get("vim-1")
+    assert verdicts(store.record_statuses([replace(GOOD, seq=None, reason=None)])) == [RecordVerdict.APPLIED]
+    vim = store.get("vim-1")
+    assert (vim.status_since, vim.reason) == (before.status_since, None)
+    assert len(store.history("vim-1")) == 1
+
+
+REFUSED = {
+    "another action": replace(GOOD, action_id="other", seq=9),
+    "another holder": replace(GOOD, holder="other", seq=9),
+    "a holder in other case": replace(GOOD, holder="HOLDER", seq=9),
+    "a deregistered VIM": replace(GOOD, vim_id="gone", action_id="gone-a1", seq=9),
+    "an unknown VIM": replace(GOOD, vim_id="unknown"),
+    "an id that no database can keep": replace(GOOD, vim_id="nul\0"),
+    "an action that no database can keep": replace(GOOD, action_id="half \ud800", seq=9),
+}
+
+
+@pytest.mark.parametrize("report", REFUSED.values(), ids=REFUSED)
+def test_a_report_from_any_other_changes_not_one_column(store: VimStore, engine: Engine, report: Report) -> None:
+    registered(store)
+    registered(store, "gone")
+    store.record_statuses([GOOD])
+    store.deregister("gone")
+    before = rows(engine)
+    assert verdicts(store.record_statuses([replace(report, status=U)])) == [RecordVerdict.BAD_ACTION]
+    assert rows(engine) == before
+
+
+def test_a_seq_that_is_not_newer_changes_not_one_column(store: VimStore, engine: Engine) -> None:
+    registered(store)
+    store.record_statuses([GOOD])
+    before = rows(engine)
+    recorded = store.record_statuses([replace(GOOD, status=U), replace(GOOD, status=U, seq=4)])
+    assert verdicts(recorded) == [RecordVerdict.KNOWN] * 2
+    assert recorded[0].row == RowState(1, "vim-1-a1", R, 5, "holder")
+    assert rows(engine) == before
+
+
+BREACHES = {
+    "action": (replace(GOOD, action_id="other", seq=9), "vim-1"),
+    "seq": (replace(GOOD, seq=5), "vim-1"),
+    "holder": (replace(GOOD, holder="other", seq=9), "vim-1"),
+}
+
+
+@pytest.mark.parametrize(("report", "vim_id"), BREACHES.values(), ids=BREACHES)
+def test_the_update_refuses_what_the_decision_wrongly_let_pass(
+    store: VimStore, engine: Engine, monkeypatch: pytest.MonkeyPatch, report: Report, vim_id: str
+) -> None:
+    registered(store)
+    registered(store, "vim-2")
+    store.record_statuses([GOOD])
+    before = rows(engine)
+
+    def gullible(row: RowState | None, report: Report) -> Recorded:
+        assert row is not None
+        after = replace(row, status=report.status, seq=report.seq or row.seq + 1, holder=report.holder)
+        return Recorded(RecordVerdict.APPLIED, after, row.status)
+
+    monkeypatch.setattr(recording, "decide", gullible)
+    innocent = Report("vim-2", "vim-2-a1", U, None, "h", None)
+    with pytest.raises(BatchFailed, match="1 of 2"):
+        store.record_statuses([innocent, replace(report, status=U)])
+    assert rows(engine) == before
+
+
+def test_the_update_refuses_a_deregistered_vim_even_with_its_action(store: VimStore, engine: Engine) -> None:
+    registered(store)
+    with engine.begin() as connection:  # as no method leaves it
+        connection.execute(VIMS.update().values(deleted_at=VIMS.c.created_at))
+        values = {"vim": "vim-1", "action": "vim-1-a1", "seq": 1, "by": "h", "new": R, "why": None}
+        vim = connection.execute(select(VIMS)).one()
+        values |= {"since": vim.created_at, "now": vim.created_at}
+        assert connection.execute(recording.GUARDED_UPDATE, [values]).rowcount == 0
+    assert verdicts(store.record_statuses([GOOD])) == [RecordVerdict.BAD_ACTION]
+
+
+def test_each_of_several_reports_on_one_vim_sees_the_one_before(store: VimStore) -> None:
+    registered(store)
+    reports = [
+        replace(GOOD, status=R, seq=1, reason="1"),
+        replace(GOOD, status=U, seq=2, reason="2"),
+        replace(GOOD, status=U, seq=2, reason="again"),
+        replace(GOOD, status=R, seq=9, holder="second", reason="another holder"),
+        replace(GOOD, status=U, seq=None, reason="next"),
+        replace(GOOD, status=R, seq=7, reason="7"),
+    ]
+    recorded = store.record_statuses(reports)
+    applied, known, bad = RecordVerdict.APPLIED, RecordVerdict.KNOWN, RecordVerdict.BAD_ACTION
+    assert verdicts(recorded) == [applied, applied, known, bad, applied, applied]
+    assert [one.row.seq for one in recorded if one.row] == [1, 2, 2, 2, 3, 7]
+    assert [one.old_status for one in recorded] == [VimStatus.PENDING, R, U, U, U, U]
+    assert [(change.new, change.reason) for change in store.history("vim-1")] == [(R, "7"), (U, "2"), (R, "1")]
+    assert store.get("vim-1").reason == "7"
+
+
+def test_there_and_back_in_one_batch_is_a_change_all_the_same(store: VimStore) -> None:
+    registered(store)
+    store.record_statuses([GOOD])
+    store.record_statuses([replace(GOOD, status=U, seq=6), replace(GOOD, seq=7)])
+    assert len(store.history("vim-1")) == 3
+    assert store.get("vim-1").status_since == store.history("vim-1")[0].at
+
+
+def test_no_reports_are_no_transaction(store: VimStore, engine: Engine) -> None:
+    assert count_statements(store, engine, []) == 0
+
+
+def count_statements(store: VimStore, engine: Engine, reports: Sequence[Report]) -> int:
+    statements: list[str] = []
+
+    def count(_1: object, _2: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", count)
+    store.record_statuses(reports)
+    event.remove(engine, "before_cursor_execute", count)
+    return len([statement for statement in statements if not statement.startswith("BEGIN")])
+
+
+def test_a_thousand_reports_take_as_many_statements_as_one(store: VimStore, engine: Engine) -> None:
+    vims = [registered(store, f"vim-{number}") for number in range(100)]
+    one, *others = [Report(vim.id, f"{vim.id}-a1", status, None, "h", "r") for vim in vims for status in [R, U] * 5]
+    assert count_statements(store, engine, [one]) == count_statements(store, engine, others) == 4
+    assert [len(store.history(vim.id)) for vim in vims] == [10] * 100
+
+
+TRIGGERS = {
+    "sqlite": [
+        "CREATE TRIGGER refuse BEFORE UPDATE ON vims WHEN NEW.reason = 'poison'"
+        " BEGIN SELECT RAISE(ABORT, 'no poison here'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.reason = 'poison' THEN RAISE 'no poison here'; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER refuse BEFORE UPDATE ON vims FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+    "mariadb": [
+        "CREATE TRIGGER refuse BEFORE UPDATE ON vims FOR EACH ROW IF NEW.reason = 'poison'"
+        " THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no poison here'; END IF"
+    ],
+}
+
+
+def test_one_report_that_the_database_refuses_fails_its_batch_and_nothing_is_written(
+    database_kind: str, database_url: str
+) -> None:
+    engine = open_engine(database_url)
+    upgrade(engine)
+    store = VimStore(engine)
+    with engine.begin() as connection:
+        for statement in TRIGGERS[database_kind]:
+            connection.execute(text(statement))
+    good, poison = [Report(registered(store, name).id, f"{name}-a1", R, 1, "h", name) for name in ("good", "poison")]
+    before = rows(engine)
+    for batch in ([good, poison], [poison]):
+        with pytest.raises(BatchFailed, match="no poison here"):
+            store.record_statuses(batch)
+        assert rows(engine) == before
+    assert verdicts(store.record_statuses([good])) == [RecordVerdict.APPLIED]
+    engine.dispose()
+
+
+UNKEEPABLE = [{"holder": "nul\0"}, {"holder": "x" * 201}, {"reason": "half \ud800"}, {"reason": "x" * 501}]
+
+
+@pytest.mark.parametrize("bad", [*UNKEEPABLE, {"seq": 2**63}, {"seq": -1}])
+def test_a_report_that_no_database_can_keep_fails_its_batch(store: VimStore, bad: dict[str, Any]) -> None:
+    registered(store)
+    with pytest.raises(BatchFailed, match=next(iter(bad))):
+        store.record_statuses([GOOD, replace(GOOD, **bad)])
+    assert store.get("vim-1").status == VimStatus.PENDING

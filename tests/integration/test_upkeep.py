@@ -1,0 +1,122 @@
+"""The chores: what they mend, and what they leave alone."""
+
+from datetime import UTC, datetime, timedelta
+
+from tests.integration.bench import Bench, update_vim, upkeep
+from vimmon.conductor.presence import Presence
+from vimmon.mistral.queue import START, STOP, JobQueue
+
+
+def test_a_batch_of_a_conductor_without_heartbeat_comes_back_in_its_order(bench: Bench) -> None:
+    bench.push(b"1", b"2", b"3")
+    batch = bench.requests.take(2, block_s=0.01)
+    assert batch is not None
+    assert upkeep(bench).fetch_back() == 2
+    assert bench.redis.lrange(bench.keys.requests, 0, -1) == [b"!0 1", b"!0 2", b"3"]
+    assert bench.redis.keys("vimmon:rpc:taken*") == []
+
+
+def test_a_batch_of_a_living_conductor_is_left_to_it(bench: Bench) -> None:
+    Presence(bench.redis, bench.keys, bench.conductor_id, beat_s=5, ttl_s=15).beat()
+    bench.push(b"1")
+    assert bench.requests.take(10, block_s=0.01) is not None
+    assert upkeep(bench).fetch_back() == 0
+
+
+def test_a_batch_that_is_too_old_comes_back_though_its_conductor_lives(bench: Bench) -> None:
+    Presence(bench.redis, bench.keys, bench.conductor_id, beat_s=5, ttl_s=15).beat()
+    bench.push(b"1")
+    batch = bench.requests.take(10, block_s=0.01)
+    assert batch is not None
+    bench.redis.zadd(bench.keys.taken_index, {batch.taken: bench.leases.now_ms() - 61_000})
+    assert upkeep(bench).fetch_back() == 1
+
+
+def test_a_batch_whose_taking_was_never_answered_is_found_without_the_index(bench: Bench) -> None:
+    bench.push(b"1")
+    bench.redis.blmove(bench.keys.requests, bench.keys.taken(bench.conductor_id, "lost"), 1, "LEFT", "RIGHT")
+    chores = upkeep(bench)
+    assert chores.fetch_back() == 0
+    assert chores.enter_missing() == 1
+    assert chores.fetch_back() == 1
+    assert bench.redis.lrange(bench.keys.requests, 0, -1) == [b"!0 1"]
+
+
+def test_an_acknowledgement_that_is_sent_twice_deletes_its_own_batch_and_no_other(bench: Bench) -> None:
+    bench.push(b"1", b"2")
+    first, second = bench.requests.take(1, block_s=0.01), bench.requests.take(1, block_s=0.01)
+    assert first is not None
+    assert second is not None
+    for _ in range(2):
+        bench.requests.acknowledge(bench.redis, first)
+    assert (second.requests, bench.redis.lrange(second.taken, 0, -1)) == ((b"2",), [b"2"])
+    assert bench.redis.zrange(bench.keys.taken_index, 0, -1) == [second.taken.encode()]
+
+
+def test_what_came_back_is_handled_alone(bench: Bench) -> None:
+    vims = [bench.registered(f"vim-{number}") for number in range(3)]
+    bench.push(*[update_vim(vim, seq=1) for vim in vims])
+    assert bench.requests.take(10, block_s=0.01) is not None
+    upkeep(bench).fetch_back()
+    assert [bench.server.serve_once(block_s=0.01) for _ in range(3)] == [1, 1, 1]
+    assert [bench.row(vim)["status"] for vim in vims] == ["REACHABLE"] * 3
+
+
+def test_a_request_that_kills_three_conductors_alone_is_buried_and_its_sender_told(bench: Bench) -> None:
+    good, poison = bench.registered("good"), bench.registered("poison")
+    bench.push(update_vim(poison, seq=1, id="poison"), update_vim(good, seq=1, id="good"))
+    taken = []
+    for _ in range(4):  # once in a batch, and three times alone
+        batch = bench.requests.take(10, block_s=0.01)
+        assert batch is not None
+        taken.append((len(batch.requests), batch.deaths))
+        upkeep(bench).fetch_back()
+    assert taken == [(2, 0), (1, 0), (1, 1), (1, 2)]
+    bench.serve()
+    replies = {reply["id"]: reply for reply in bench.replies()}
+    assert replies["poison"]["error"]["message"] == "conductors died handling it"
+    assert replies["good"]["result"] == {"status": "REACHABLE"}
+    assert bench.redis.llen(bench.keys.dead) == 1
+    assert bench.row(poison)["status"] == "PENDING"
+
+
+def test_a_vim_that_was_never_started_is_enqueued_once(bench: Bench) -> None:
+    vim = bench.registered()
+    assert upkeep(bench).enqueue_forgotten() == 0, "it is too young"
+    chores = upkeep(bench, forgotten_after_s=-1)
+    assert (chores.enqueue_forgotten(), chores.enqueue_forgotten()) == (1, 0)
+    (job,) = JobQueue(bench.redis, name="vimmon").queue.get_jobs()
+    assert (job.func_name, list(job.args)) == (START, [vim.id, 1])
+
+
+def test_a_vim_with_an_execution_is_not_enqueued(bench: Bench) -> None:
+    vim = bench.registered()
+    bench.vims.record_execution(vim.id, generation=1, execution_id="e")
+    assert upkeep(bench, forgotten_after_s=-1).enqueue_forgotten() == 0
+
+
+def test_a_deregistered_vim_is_cleaned_until_mistral_has_nothing_of_it(bench: Bench) -> None:
+    vim = bench.registered()
+    bench.vims.deregister(vim.id)
+    assert upkeep(bench, forgotten_after_s=-1).enqueue_forgotten() == 1
+    (job,) = JobQueue(bench.redis, name="vimmon").queue.get_jobs()
+    assert (job.func_name, list(job.args)) == (STOP, [vim.id, None])
+    job.delete()
+    bench.vims.record_clean(vim.id)
+    assert upkeep(bench, forgotten_after_s=-1).enqueue_forgotten() == 0
+
+
+def test_a_job_waits_for_its_next_try_and_then_goes(bench: Bench) -> None:
+    queue = JobQueue(bench.redis, name="vimmon").queue
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    queue.enqueue_at(soon, START, "vim", 1, job_id="later")
+    queue.enqueue_at(datetime.now(UTC) - timedelta(seconds=1), START, "vim", 1, job_id="now")
+    upkeep(bench).retry_jobs()
+    assert queue.job_ids == ["now"]
+
+
+def test_conductors_that_have_long_been_silent_are_forgotten(bench: Bench) -> None:
+    seconds = bench.leases.now_ms() // 1000
+    bench.redis.zadd(bench.keys.conductors, {"old": seconds - 4000, "new": seconds})
+    upkeep(bench).clear_away()
+    assert bench.redis.zrange(bench.keys.conductors, 0, -1) == [b"new"]

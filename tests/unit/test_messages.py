@@ -1,0 +1,103 @@
+"""Reading and writing of requests and answers; the rest of what can be wrong is shown on a real Redis."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vimmon.messages import (
+    Answer,
+    CallFailed,
+    Refusal,
+    Request,
+    UpdateVim,
+    answer,
+    call,
+    error,
+    read_reply,
+    read_request,
+    read_update_vim,
+)
+from vimmon.vim import VimStatus
+
+PREFIX = "vimmon:rpc:replies:"
+
+
+def test_a_call_is_read_as_it_was_written() -> None:
+    said = UpdateVim(
+        vim_id="v",
+        status=VimStatus.REACHABLE,
+        action_id="a",
+        generation=7,
+        seq=12,
+        holder="h",
+        reason="HTTP 300 in 31 ms",
+    )
+    request = read_request(call("id-1", said, reply_to=f"{PREFIX}x", expires_at=5), replies_prefix=PREFIX)
+    assert (request.id, request.reply_to, request.expires_at) == ("id-1", f"{PREFIX}x", 5)
+    assert read_update_vim(request) == said
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(Refusal):
+        assert isinstance(read_request(raw, replies_prefix=PREFIX), Request)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"jsonrpc": st.just("2.0"), "method": st.just("update_vim"), "params": JSON}, optional={"id": JSON}
+    )
+)
+def test_any_parameters_are_read_or_refused_with_the_id_they_came_with(data: dict[str, object]) -> None:
+    raw = json.dumps(data).encode()
+    refusal = None
+    try:
+        read_update_vim(read_request(raw, replies_prefix=PREFIX))
+    except Refusal as refused:
+        refusal = refused
+    assert refusal is None or refusal.id == data.get("id") or not isinstance(data.get("id"), str)
+
+
+def test_a_refused_value_is_not_repeated() -> None:
+    request = Request(jsonrpc="2.0", method="update_vim", params={"vim_id": "v", "action_id": "a", "status": "s3cr3t"})
+    with pytest.raises(Refusal, match="status: not one of REACHABLE, UNREACHABLE, UNKNOWN") as caught:
+        read_update_vim(request)
+    assert "s3cr3t" not in caught.value.message
+
+
+def test_answers_are_read_as_they_were_written() -> None:
+    known = Answer(status=VimStatus.UNREACHABLE, applied=False, seq=9)
+    assert read_reply(answer("i", known)) == ("i", known)
+    assert read_reply(answer("i", Answer(status="bad_action"))) == ("i", Answer(status="bad_action"))
+    id_, failed = read_reply(error("i", -32000, "the database is away"))
+    assert id_ == "i"
+    assert isinstance(failed, CallFailed)
+    assert failed.code == -32000
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"id":1}',
+        b'{"id":1,"result":{"status":"FINE"}}',
+        b'{"id":1,"error":{"code":"x"}}',
+    ],
+)
+def test_what_is_no_answer_is_a_value_error(raw: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # of whatever kind: the reader skips it
+        read_reply(raw)
