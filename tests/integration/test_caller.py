@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
 from pathlib import Path
@@ -66,6 +66,9 @@ class Conductor:
         await eventually(lambda: len(self.take()) >= many)
         return self.taken
 
+    async def has_taken_of(self, vim_id: str) -> None:
+        await eventually(lambda: vim_id in [one["params"]["vim_id"] for one in self.take()])
+
     def reply(self, *bodies: bytes) -> None:
         self.redis.rpush(REPLIES, *bodies)
 
@@ -73,6 +76,9 @@ class Conductor:
 class Heard(list[tuple[UpdateVim, Answer]]):
     def __call__(self, update: UpdateVim, reply: Answer) -> None:
         self.append((update, reply))
+
+    async def as_many_as(self, number: int) -> None:
+        await eventually(lambda: len(self) >= number)
 
 
 def update(vim_id: str = "tokyo", seq: int = 1, status: str = "REACHABLE") -> UpdateVim:
@@ -288,9 +294,9 @@ async def test_a_bug_of_whoever_hears_the_answer_ends_nothing(redis_server: Redi
     async with calling(redis_server.url, heard) as caller:
         for number, vim_id in enumerate(("tokyo", "osaka"), 1):
             caller.say(update(vim_id))
-            await eventually(lambda vim_id=vim_id: vim_id in [one["params"]["vim_id"] for one in conductor.take()])
+            await conductor.has_taken_of(vim_id)
             conductor.reply(answer(str(number), Answer(status="REACHABLE")))
-            await eventually(lambda number=number: len(heard) == number)
+            await heard.as_many_as(number)
 
 
 async def test_a_reply_list_of_another_type_is_waited_out(
@@ -310,21 +316,24 @@ async def test_what_still_holds_survives_an_outage_of_redis(
     tmp_path: Path, heard: Heard, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RedisServer(tmp_path, port=free_port())
-    logged: Callable[[str], int] = lambda name: sum(name in record.message for record in caplog.records)  # noqa: E731
+
+    def logged(name: str) -> int:
+        return sum(name in record.message for record in caplog.records)
+
     with server:
         async with calling(server.url, heard) as caller:
-            caller.say(update("said before", seq=1))
-            caller.say(update("changes meanwhile", seq=1))
+            caller.say(update("said-before", seq=1))
+            caller.say(update("changes-meanwhile", seq=1))
             await Conductor(Redis.from_url(server.url), keys).has_taken(2)
             server.stop()
-            caller.say(update("changes meanwhile", seq=2, status="UNREACHABLE"))
-            caller.say(update("said meanwhile", seq=3))
+            caller.say(update("changes-meanwhile", seq=2, status="UNREACHABLE"))
+            caller.say(update("said-meanwhile", seq=3))
             await eventually(lambda: logged("redis_away"))
             server.start()
             conductor = Conductor(Redis.from_url(server.url), keys)
             await eventually(lambda: len({one["params"]["vim_id"] for one in conductor.take()}) == 3)
             found = {(one["params"]["vim_id"], one["params"]["seq"]) for one in conductor.taken}
-            assert found == {("said before", 1), ("changes meanwhile", 2), ("said meanwhile", 3)}
+            assert found == {("said-before", 1), ("changes-meanwhile", 2), ("said-meanwhile", 3)}
             for request_id in {one["id"] for one in conductor.taken}:
                 conductor.reply(answer(request_id, Answer(status="REACHABLE")))
             await eventually(lambda: len(heard) == 3)

@@ -6,6 +6,7 @@ import stat
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, make_url, select, text
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.integration.databases import registered, servers_only
 from vimmon.errors import DatabaseUnreachable, SettingsError, VimmonError
-from vimmon.registry.database import check_schema, open_engine, upgrade
+from vimmon.registry.database import check_schema, open_engine, upgrade, use_wal
 from vimmon.registry.models import VIMS, utc_now
 from vimmon.registry.store import Report, VimStore
 from vimmon.registry.transactions import reaching, read, write
@@ -118,6 +119,27 @@ def test_sqlites_folder_is_made_and_readers_do_not_stop_writers(tmp_path: Path) 
     read(engine, reading)
     assert len(store.list()) == 1
     engine.dispose()
+
+
+def test_wal_is_waited_for_while_another_has_the_lock(tmp_path: Path) -> None:
+    file = tmp_path / "vimmon.sqlite"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    said: list[str] = []
+
+    class Patient(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+            said.append(statement)
+            if statement == "BEGIN IMMEDIATE":
+                other.execute("COMMIT")  # what this statement would wait for
+            return super().execute(statement, *parameters)
+
+    connection = sqlite3.connect(file, isolation_level=None, timeout=0.01, factory=Patient)
+    use_wal(connection)
+    assert "BEGIN IMMEDIATE" in said
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    other.close()
 
 
 def test_on_sqlite_a_writer_takes_its_lock_before_it_reads(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ class Presence:
         await keep_going("presence", self._step, pause_s=min(PAUSE_S, self._beat_s))
 
     async def _step(self) -> None:
+        await self._until_due()
         now = self._clock()
         beats = now >= self._next_beat
         next_beat = now + self._beat_s if beats else self._next_beat
@@ -105,8 +106,10 @@ class Presence:
             self._next_seen = self._clock() + self._seen_s
         await self._flush()
         self._next_beat = next_beat
+
+    async def _until_due(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, next_beat - self._clock()))
+            await asyncio.wait_for(self._wake.wait(), max(0.0, self._next_beat - self._clock()))
             await asyncio.sleep(min(FLUSH_S, self._beat_s))  # so that many changes make one write
         self._wake.clear()
 

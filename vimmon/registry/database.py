@@ -35,6 +35,7 @@ DRIVERS = {  # what a URL may begin with → what SQLAlchemy is told, and the mo
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 20  # how long to wait for a row, or on SQLite for the database
 SILENCE_S = 40  # a server that says nothing for so long is gone
+WAL_TRIES = 20
 IDLE_TRANSACTION_S = 60  # a paused process must not keep its locks for ever
 CONNECT_ARGS: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": LOCK_TIMEOUT_S},
@@ -47,7 +48,7 @@ CONNECT_ARGS: dict[str, dict[str, Any]] = {
     },
 }
 ON_CONNECT = {
-    "sqlite": ("PRAGMA journal_mode = WAL", "PRAGMA foreign_keys = ON"),
+    "sqlite": ("PRAGMA foreign_keys = ON",),
     "postgresql": (
         f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'",
         f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'",
@@ -83,6 +84,7 @@ def open_engine(url: str) -> Engine:
     def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.isolation_level = None  # the driver must not begin transactions: the next function does
+            use_wal(connection)
         cursor = connection.cursor()
         for statement in ON_CONNECT[kind]:
             cursor.execute(statement)
@@ -155,6 +157,25 @@ def _make_folder(file: str | None) -> None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unreadable(f"the folder {error.filename} cannot be made: {error.strerror}") from None
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer go on at the same time.
+
+    SQLite refuses this at once, without its usual waiting, while another process does the same to a new file; so here
+    a wait for that one's lock comes between the tries.
+    """
+    for _ in range(WAL_TRIES - 1):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _unreadable(problem: str) -> SettingsError:

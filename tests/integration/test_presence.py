@@ -1,0 +1,281 @@
+"""An executor's sign of life and its held list, on a real Redis: written, kept alive, mended where Redis lost it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.support.polling import eventually
+from vimmon import __version__
+from vimmon.actions.connection import connect
+from vimmon.actions.presence import BULK, Presence, new_executor_id
+from vimmon.embedded.process import free_port
+from vimmon.embedded.redis import RedisServer
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease
+from vimmon.settings import Settings
+
+ME = "mistral-1:42:ab12"
+KEY, HELD, SEEN = f"vimmon:executor:{ME}", f"vimmon:executor:{ME}:held", f"vimmon:executor:{ME}:seen"
+BEAT_S = 0.2
+
+
+class Executor:
+    """What a host does for its presence: holds, and tells when that changes."""
+
+    def __init__(self, url: str, **times: float) -> None:
+        self.redis = connect(Settings.model_validate({"redis_url": url}))
+        self.held: dict[str, Lease] = {}
+        times = {"beat_s": BEAT_S, "ttl_s": 30, "seen_s": 0.1} | times
+        self.presence = Presence(self.redis, Keys("vimmon"), ME, self.held, **times)
+
+    def hold(self, *vim_ids: str, generation: int = 7) -> None:
+        for vim_id in vim_ids:
+            self.held[vim_id] = Lease(generation, f"a{generation}")
+            self.presence.touch(vim_id)
+
+    def let_go(self, vim_id: str) -> None:
+        del self.held[vim_id]
+        self.presence.touch(vim_id)
+
+
+@asynccontextmanager
+async def living(url: str, **times: float) -> AsyncIterator[Executor]:
+    executor = Executor(url, **times)
+    task = asyncio.create_task(executor.presence.run())
+    yield executor
+    assert not task.done(), task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await executor.redis.aclose()
+
+
+@pytest.fixture
+async def executor(redis_server: RedisServer, redis: Redis) -> AsyncIterator[Executor]:
+    async with living(redis_server.url) as running:
+        yield running
+
+
+def hash_of(redis: Redis, key: str) -> dict[str, str]:
+    found: Any = redis.hgetall(key)
+    return {field.decode(errors="replace"): value.decode() for field, value in found.items()}
+
+
+def leases(*vim_ids: str, generation: int = 7) -> dict[str, str]:
+    return dict.fromkeys(vim_ids, f"{generation}:a{generation}")
+
+
+def calls_of(redis: Redis, command: str) -> int:
+    stats: Any = redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def test_an_executor_id_is_never_the_same_twice() -> None:
+    ids = {new_executor_id("mistral-1") for _ in range(100)}
+    assert len(ids) == 100
+    assert all(one.startswith(f"mistral-1:{os.getpid()}:") for one in ids)
+
+
+async def test_a_heartbeat_says_who_lives_where(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo", "osaka")
+    await eventually(lambda: hash_of(redis, KEY).get("held_rev") == "2")
+    found = hash_of(redis, KEY)
+    seconds, _ = redis.time()
+    assert seconds - 60 <= int(found.pop("started")) <= seconds
+    assert found == {
+        "host": os.uname().nodename,
+        "pid": str(os.getpid()),
+        "version": __version__,
+        "monitors": "2",
+        "held_rev": "2",
+    }
+
+
+async def test_an_executor_without_monitors_lives_too(executor: Executor, redis: Redis) -> None:
+    await eventually(lambda: hash_of(redis, KEY).get("monitors") == "0")
+    redis.config_resetstat()
+    await eventually(lambda: calls_of(redis, "zadd") >= 2)
+    assert hash_of(redis, KEY)["held_rev"] == "0"
+    assert redis.keys("*held*") == []
+
+
+async def test_living_executors_are_found_by_the_index(executor: Executor, redis: Redis) -> None:
+    await eventually(lambda: redis.zscore("vimmon:executors", ME))
+    score: Any = redis.zscore("vimmon:executors", ME)
+    seconds, _ = redis.time()
+    assert seconds - 60 <= score <= seconds
+
+
+async def test_every_key_dies_with_its_executor(redis_server: RedisServer, redis: Redis) -> None:
+    async with living(redis_server.url, beat_s=0.1, ttl_s=0.6) as executor:
+        executor.hold("tokyo")
+        executor.presence.saw("tokyo")
+        await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 3)
+        redis.config_resetstat()
+        await eventually(lambda: calls_of(redis, "zadd") >= 9)  # a life and a half
+        assert redis.exists(KEY, HELD, SEEN) == 3
+        assert all(0 < redis.pttl(key) <= 600 for key in (KEY, HELD, SEEN))
+    await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 0)
+
+
+async def test_the_held_list_follows_what_is_held(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo", "osaka")
+    await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", "osaka"))
+    executor.hold("tokyo", generation=8)
+    executor.let_go("osaka")
+    await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", generation=8))
+    assert hash_of(redis, KEY)["held_rev"] == "4"
+    executor.let_go("tokyo")
+    await eventually(lambda: not redis.exists(HELD))
+    assert hash_of(redis, KEY)["monitors"] == "0"
+
+
+async def test_many_changes_make_few_writes(redis_server: RedisServer, redis: Redis) -> None:
+    async with living(redis_server.url, beat_s=30, seen_s=60) as executor:
+        await eventually(lambda: redis.exists(KEY))
+        redis.config_resetstat()
+        for number in range(3 * BULK):
+            executor.hold(f"vim-{number}")
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        await eventually(lambda: hash_of(redis, KEY)["held_rev"] == str(3 * BULK))
+        assert redis.hlen(HELD) == 3 * BULK
+        assert calls_of(redis, "hset") <= 8
+
+
+async def test_the_revision_is_not_ahead_of_the_list_that_it_stands_for(
+    redis_server: RedisServer, redis: Redis
+) -> None:
+    """A reader that knows this revision may believe that it knows the list."""
+    async with living(redis_server.url, beat_s=30, seen_s=60) as executor:
+        await eventually(lambda: redis.exists(KEY))
+        lengths: dict[int, int] = {}
+        write = executor.presence._write_held
+
+        async def write_and_look(vim_ids: Any, rev: int) -> None:
+            await write(vim_ids, rev)
+            lengths[int(hash_of(redis, KEY)["held_rev"])] = int(redis.hlen(HELD))
+
+        executor.presence._write_held = write_and_look  # type: ignore[method-assign]
+        executor.hold(*(f"vim-{number}" for number in range(3 * BULK)))
+        await eventually(lambda: redis.hlen(HELD) == 3 * BULK)
+        assert lengths == {0: 2 * BULK, 3 * BULK: 3 * BULK}
+
+
+async def test_what_changes_while_it_is_being_written_is_written_again(redis_server: RedisServer, redis: Redis) -> None:
+    async with living(redis_server.url, beat_s=30, seen_s=60) as executor:
+        await eventually(lambda: redis.exists(KEY))
+        write = executor.presence._write_held
+
+        async def write_slowly(vim_ids: Any, rev: int) -> None:
+            executor.presence._write_held = write  # type: ignore[method-assign]
+            await write(vim_ids, rev)
+            executor.hold("tokyo", generation=8)
+
+        executor.presence._write_held = write_slowly  # type: ignore[method-assign]
+        executor.hold("tokyo")
+        await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", generation=8), within_s=3)
+
+
+async def test_a_flushed_redis_is_healed_by_the_next_beat(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo", "osaka")
+    executor.presence.saw("tokyo")
+    await eventually(lambda: redis.hlen(HELD) == 2 and redis.exists(SEEN))
+    redis.flushall()
+    await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", "osaka"), within_s=3)
+    await eventually(lambda: list(hash_of(redis, SEEN)) == ["tokyo"], within_s=3)
+    assert redis.zscore("vimmon:executors", ME)
+    assert all(redis.pttl(key) > 0 for key in (KEY, HELD, SEEN))
+
+
+async def test_a_list_of_the_right_length_from_the_past_is_written_anew(executor: Executor, redis: Redis) -> None:
+    """As after a failover to a replica that was behind."""
+    executor.hold("tokyo", "osaka")
+    await eventually(lambda: redis.hlen(HELD) == 2)
+    past = {key: redis.dump(key) for key in (KEY, HELD)}
+    executor.hold("tokyo", generation=8)
+    executor.hold("kyoto")
+    executor.let_go("osaka")
+    await eventually(lambda: hash_of(redis, HELD) == leases("kyoto") | leases("tokyo", generation=8))
+    for key, value in past.items():
+        redis.restore(key, 30_000, value, replace=True)  # type: ignore[arg-type]
+    await eventually(lambda: hash_of(redis, HELD) == leases("kyoto") | leases("tokyo", generation=8), within_s=3)
+
+
+async def test_a_list_with_a_stranger_is_put_right(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo")
+    await eventually(lambda: redis.hlen(HELD) == 1)
+    redis.hset(HELD, mapping={"stranger": "1:x", b"\xff\xfe": "1:y"})
+    await eventually(lambda: hash_of(redis, HELD) == leases("tokyo"), within_s=3)
+
+
+async def test_a_list_that_is_right_is_left_alone(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo")
+    await eventually(lambda: redis.hlen(HELD) == 1)
+    redis.config_resetstat()
+    await eventually(lambda: calls_of(redis, "zadd") >= 3)
+    assert calls_of(redis, "hkeys") == 0
+    assert hash_of(redis, KEY)["held_rev"] == "1"
+
+
+async def test_when_a_vim_was_last_looked_at_is_told_by_the_clock_of_redis(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo", "osaka")
+    seconds, _ = redis.time()
+    executor.presence.saw("tokyo")
+    await eventually(lambda: "tokyo" in hash_of(redis, SEEN))
+    later, _ = redis.time()
+    found = hash_of(redis, SEEN)
+    assert list(found) == ["tokyo"]
+    assert seconds - 1 <= float(found["tokyo"]) <= later + 1
+
+
+async def test_a_vim_that_is_not_probed_again_keeps_its_time(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo")
+    executor.presence.saw("tokyo")
+    await eventually(lambda: redis.exists(SEEN))
+    seen = hash_of(redis, SEEN)
+    redis.config_resetstat()
+    await eventually(lambda: calls_of(redis, "zadd") >= 2)
+    assert hash_of(redis, SEEN) == seen
+
+
+async def test_a_vim_that_is_let_go_is_not_seen_any_more(executor: Executor, redis: Redis) -> None:
+    executor.hold("tokyo", "osaka")
+    executor.presence.saw("tokyo")
+    executor.presence.saw("osaka")
+    await eventually(lambda: redis.hlen(SEEN) == 2)
+    executor.presence.saw("tokyo")
+    executor.let_go("tokyo")
+    await eventually(lambda: list(hash_of(redis, HELD)) == ["osaka"])
+    redis.config_resetstat()
+    await eventually(lambda: calls_of(redis, "zadd") >= 2)
+    assert list(hash_of(redis, SEEN)) == ["osaka"]
+    assert list(executor.presence._seen) == ["osaka"]
+
+
+async def test_it_is_back_when_redis_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    server = RedisServer(tmp_path, port=free_port())
+    with server:
+        async with living(server.url) as executor:
+            executor.hold("tokyo", "osaka")
+            executor.presence.saw("tokyo")
+            redis = Redis.from_url(server.url)
+            await eventually(lambda: redis.hlen(HELD) == 2 and redis.exists(SEEN))
+            server.stop()
+            executor.let_go("osaka")
+            executor.hold("kyoto")
+            executor.presence.saw("kyoto")
+            await eventually(lambda: executor.presence.silent_s > 2 * BEAT_S)
+            server.start()
+            await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", "kyoto"))
+            await eventually(lambda: hash_of(redis, SEEN).keys() == {"tokyo", "kyoto"})
+            assert hash_of(redis, KEY)["monitors"] == "2"
+            await eventually(lambda: executor.presence.silent_s < BEAT_S)
+    assert sum("redis_away" in record.message for record in caplog.records) == 1
+    assert sum("task_goes_on" in record.message for record in caplog.records) == 1
