@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ["tests.integration.databases"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _bare_environment() -> Iterator[None]:

@@ -26,11 +26,11 @@ def registry(bench: Bench) -> Registry:
     return Registry(bench.vims, bench.leases, JobQueue(bench.redis, name="vimmon"))
 
 
-def jobs(bench: Bench) -> list[tuple[str, list[Any]]]:
+def jobs(bench: Bench) -> list[tuple[str | None, list[Any]]]:
     return [(job.func_name, list(job.args)) for job in JobQueue(bench.redis, name="vimmon").queue.get_jobs()]
 
 
-def everything(bench: Bench) -> tuple[list[Any], set[bytes]]:
+def everything(bench: Bench) -> tuple[list[Any], set[Any]]:
     """All rows of the database, and all keys of Redis."""
     with bench.engine.connect() as connection:
         rows = [
@@ -56,7 +56,7 @@ def test_registering_writes_a_row_grants_the_lease_and_has_the_monitor_started(
     assert registry.list(VimStatus.REACHABLE) == []
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no name": ({"name": " "}, "name"),
     "an id for a name": ({"name": "7f9c2ba4-e88f-4cde-9f0f-1e2d3c4b5a69"}, "name"),
     "a line break in the name": ({"name": "a\nb"}, "name"),

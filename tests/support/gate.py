@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import select
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,19 +17,23 @@ TIMEOUT_S = 30.0
 
 @dataclass
 class Hold:
-    """A call that is held up. `reached` is set when it is there, `carried_out` says whether Mistral has seen it by then."""
+    """The first call of its kind, held up. `reached` is set when it is there."""
 
     method: str
     path: str
     when: Literal["before", "after"]
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
+    _first: threading.Lock = field(default_factory=threading.Lock)
 
     def at(self, when: str, method: str, path: str) -> None:
         """Returns when the call may go on."""
-        if (self.when, self.method) == (when, method) and path.startswith(self.path):
+        if (self.when, self.method) == (when, method) and path.startswith(self.path) and self._is_first():
             self.reached.set()
             self.released.wait(LONGEST_HOLD_S)
+
+    def _is_first(self) -> bool:
+        return self._first.acquire(blocking=False)
 
 
 class Gate:
@@ -53,7 +59,7 @@ class Gate:
 
     @contextlib.contextmanager
     def hold(self, method: str, path: str, when: Literal["before", "after"]) -> Iterator[Hold]:
-        """Holds such calls up while the context lasts, or until the hold is released."""
+        """Holds the first such call up while the context lasts."""
         hold = Hold(method, path, when)
         self._holds.append(hold)
         try:
@@ -82,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.held("before")
+        if self._asker_is_gone():
+            return
         api = http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=TIMEOUT_S)
         with contextlib.closing(api), contextlib.suppress(ConnectionError):  # whoever asked may be dead by now
             api.request(self.command, self.path, body=body, headers=dict(self.headers))
@@ -95,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+    def _asker_is_gone(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     do_GET = do_POST = do_PUT = do_DELETE = _pass_on
 

@@ -153,7 +153,8 @@ class Caller:
         self._wake.clear()
         wait_s = self._retries.wait_s(self._clock()) if len(self._retries) else None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation
+                await self._wake.wait()
             await asyncio.sleep(GATHER_S)
 
     def _holds_back(self, waiting: int) -> bool:

@@ -109,7 +109,8 @@ class Presence:
 
     async def _until_due(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, self._next_beat - self._clock()))
+            async with asyncio.timeout_at(self._next_beat):  # not wait_for, which may swallow a cancellation
+                await self._wake.wait()
             await asyncio.sleep(min(FLUSH_S, self._beat_s))  # so that many changes make one write
         self._wake.clear()
 

@@ -74,7 +74,7 @@ def demo(
         out().print(f"To keep one running: {_program()} up")
     else:
         failed = tour.steps[-1]
-        out().print(f"\nStep {failed.number} failed ({failed.title}): {failed.failure}")
+        out().print(f"\nStep {failed.number} failed: {failed.title}")
     raise typer.Exit(0 if tour.ok else 1)
 
 
@@ -125,4 +125,4 @@ def _program() -> str:
     if shutil.which("vimmon"):
         return "vimmon"
     beside = Path(sys.executable).parent / "vimmon"
-    return str(beside) if beside.exists() else f"{sys.executable} -m vimmon"
+    return str(beside) if beside.exists() else "vimmon"

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 WORKER_TTL_S = 20
 JOB_GRACE_S = 6.0
 POLL_S = 2
+ABANDONED_AFTER_S = 15  # a job whose worker has said nothing for so long is done again by another
 
 
 class JobWorker(Worker):
@@ -34,6 +35,10 @@ class JobWorker(Worker):
         timer = threading.Timer(JOB_GRACE_S, self._give_back)
         timer.daemon = True
         timer.start()
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """RQ would have an abandoned job wait for more than a minute; one that runs twice does no harm."""
+        return ABANDONED_AFTER_S
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Trouble that is expected, like a Mistral that is away, is worth a line; anything else, all that is known."""

@@ -32,6 +32,7 @@ HURRY = (
 )
 WITHIN_S = 20.0
 OTHERS_WITHIN_S = 15.0
+LOG_LINES = 8
 KUBERNETES_PORT = 6443
 
 
@@ -49,8 +50,8 @@ def run_demo(auth_urls: Sequence[str], narrator: Narrator) -> Tour:
         demo = _Demo(Path(folder), auth_urls, tour)
         try:
             demo.run()
-        except StepFailed:  # told by the tour, and in its steps
-            pass
+        except StepFailed:  # told by the tour, and in its steps; but its logs will be gone
+            demo.show_logs(narrator)
         finally:
             demo.stop()
     return tour
@@ -102,6 +103,12 @@ class _Demo:
         self.stack.stop()
         for endpoint in (self.tokyo, self.osaka, self.moved):
             endpoint.stop()
+
+    def show_logs(self, narrator: Narrator) -> None:
+        for log in sorted(self.stack.folder.glob("*/*.log")):
+            narrator.say(f"The end of {log.name}:")
+            for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+                narrator.saw(line)
 
     def register(self) -> None:
         self.add("tokyo", self.tokyo.auth_url, VimType.OPENSTACK)

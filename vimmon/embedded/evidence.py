@@ -69,9 +69,6 @@ class Evidence:
         found = re.search(pattern, self._log.read_text(errors="replace"))
         return found[1].strip('"') if found else None
 
-    def close(self) -> None:
-        self._redis.close()
-
 
 @contextmanager
 def _redis_understood() -> Iterator[None]:

@@ -42,7 +42,7 @@ class Step(Frozen):
 
 
 class StepFailed(VimmonError):
-    remedy = "The logs of all parts are in the folder named above, as long as the demonstration runs"
+    """What a step claimed did not come."""
 
 
 class Tour:

@@ -1,0 +1,496 @@
+"""All monitors of an executor, on a real Redis, with a real conductor and database where its answer matters."""
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from tests.support.polling import eventually
+from vimmon.actions.connection import connect
+from vimmon.actions.host import Host
+from vimmon.actions.monitor import Assignment
+from vimmon.actions.probing import Prober
+from vimmon.conductor.requests import RequestList
+from vimmon.conductor.server import Server
+from vimmon.embedded.process import free_port
+from vimmon.embedded.redis import RedisServer
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease
+from vimmon.lease.store import LeaseStore
+from vimmon.probes import HttpProbe, Outcome, TcpProbe
+from vimmon.registry.database import open_engine, upgrade
+from vimmon.registry.store import VimStore
+from vimmon.settings import Settings
+from vimmon.vim import Vim, VimStatus, VimType
+
+UP = Outcome(status=VimStatus.REACHABLE, reason="connected in 1 ms")
+DOWN = Outcome(status=VimStatus.UNREACHABLE, reason="connection refused")
+CHECK_S = 0.4
+ME = "mistral-1:42:ab12"
+HELD = f"vimmon:executor:{ME}:held"
+KEYS = Keys("vimmon")
+FAST = {"interval_s": 0.1, "confirm_interval_s": 0.05, "timeout_s": 2, "rise": 2, "fall": 2}
+
+
+class ScriptedProber:
+    """Stands in for the prober where a test steers what is found: by the probe's auth_url, else it is up."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Callable[[], Outcome] | Outcome] = {}
+        self.hang: set[str] = set()
+        self.asked: Counter[str] = Counter()
+        self.cancelled: Counter[str] = Counter()
+
+    async def probe(self, probe: HttpProbe | TcpProbe) -> Outcome:
+        self.asked[probe.auth_url] += 1
+        if probe.auth_url in self.hang or "*" in self.hang:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled[probe.auth_url] += 1
+                raise
+        script = self.scripts.get(probe.auth_url, UP)
+        return script if isinstance(script, Outcome) else script()
+
+
+def of(assignment: Assignment | Vim) -> str:
+    return f"http://{assignment.vim_id if isinstance(assignment, Assignment) else assignment.id}:5000"
+
+
+def assigned(vim_id: str, generation: int = 1, action_id: str = "a1", **probe: Any) -> Assignment:
+    url = {"auth_url": f"http://{vim_id}:5000"}
+    return Assignment(vim_id, action_id, generation, TcpProbe.model_validate(FAST | url | probe))
+
+
+@asynccontextmanager
+async def hosting(
+    url: str, prober: ScriptedProber | Prober, *, check_interval_s: float = CHECK_S, **options: Any
+) -> AsyncIterator[Host]:
+    settings = Settings.model_validate(
+        {
+            "redis_url": url,
+            "check_interval_s": check_interval_s,
+            "executor_beat_s": 0.2,
+            "executor_ttl_s": 30,
+            "executor_name": "mistral-1",
+        }
+    )
+    client = connect(settings)
+    host = Host(settings, client, cast(Prober, prober), ME, rng=random.Random(7), **options)
+    task = asyncio.create_task(host.run())
+    yield host
+    assert not task.done(), task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await client.aclose()
+
+
+@dataclass
+class Conductor:
+    """One that serves, and the database behind it."""
+
+    vims: VimStore
+
+    def register(self, auth_url: str | None = None) -> Vim:
+        vim_id = str(uuid4())
+        return self.vims.register(
+            vim_id=vim_id,
+            name=f"name of {vim_id}",
+            vim_type=VimType.GENERIC,
+            auth_url=auth_url or f"http://{vim_id}:5000",
+            probe={"kind": "tcp", **FAST},
+            action_id=str(uuid4()),
+        )
+
+    def row(self, vim: Vim) -> tuple[VimStatus, str | None]:
+        found = self.vims.get(vim.id)
+        return found.status, found.reason
+
+    async def says(self, vim: Vim, status: VimStatus) -> None:
+        await eventually(lambda: self.vims.get(vim.id).status == status)
+
+
+def assignment_of(vim: Vim) -> Assignment:
+    assert vim.action_id
+    return Assignment(
+        vim.id, vim.action_id, vim.generation, TcpProbe.model_validate({**vim.probe, "auth_url": vim.auth_url})
+    )
+
+
+@contextmanager
+def conducting(redis_url: str, folder: Path) -> Iterator[Conductor]:
+    engine = open_engine(f"sqlite:///{folder / 'vimmon.sqlite'}")
+    upgrade(engine)
+    vims, redis, stop = VimStore(engine), Redis.from_url(redis_url), threading.Event()
+    requests, leases = RequestList(redis, KEYS, "conductor-1"), LeaseStore(redis, KEYS, ttl_s=900)
+    server = Server(requests, leases, vims, redis=redis, keys=KEYS, batch=100)
+    thread = threading.Thread(target=server.serve, args=[stop], kwargs={"pause": lambda _: stop.wait(0.05)})
+    thread.start()
+    yield Conductor(vims)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def conductor_of_all(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conductor]:
+    with conducting(redis_server.url, tmp_path_factory.mktemp("conductor")) as conductor:
+        yield conductor
+
+
+@pytest.fixture
+def conductor(conductor_of_all: Conductor, redis: Redis) -> Conductor:
+    return conductor_of_all
+
+
+@pytest.fixture
+def prober() -> ScriptedProber:
+    return ScriptedProber()
+
+
+@pytest.fixture
+async def host(redis_server: RedisServer, redis: Redis, prober: ScriptedProber) -> AsyncIterator[Host]:
+    async with hosting(redis_server.url, prober) as running:
+        yield running
+
+
+def text_of(redis: Redis, key: str) -> str | None:
+    try:
+        found: Any = redis.get(key)
+    except ResponseError:  # of another type
+        return None
+    return None if found is None else found.decode()
+
+
+def calls_of(redis: Redis, command: str) -> int:
+    stats: Any = redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+async def watched(host: Host, conductor: Conductor) -> Vim:
+    """A new VIM that this host watches and that has become REACHABLE."""
+    vim = conductor.register()
+    assert host.take_on(assignment_of(vim))
+    await conductor.says(vim, VimStatus.REACHABLE)
+    return vim
+
+
+# From a row to its status
+
+
+async def test_a_vim_becomes_reachable_and_unreachable_in_the_database(
+    redis_server: RedisServer, conductor: Conductor, redis: Redis
+) -> None:
+    endpoint = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = endpoint.sockets[0].getsockname()[1]
+    vim = conductor.register(f"http://127.0.0.1:{port}")
+    async with Prober() as prober, hosting(redis_server.url, prober) as host:
+        host.take_on(assignment_of(vim))
+        await conductor.says(vim, VimStatus.REACHABLE)
+        endpoint.close()
+        await endpoint.wait_closed()
+        await conductor.says(vim, VimStatus.UNREACHABLE)
+        assert conductor.row(vim)[1] == "connection refused"
+        endpoint = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
+        await conductor.says(vim, VimStatus.REACHABLE)
+        endpoint.close()
+        await endpoint.wait_closed()
+
+
+async def test_what_it_watches_stands_in_its_held_list(host: Host, conductor: Conductor, redis: Redis) -> None:
+    vim = await watched(host, conductor)
+    await eventually(lambda: redis.hget(HELD, vim.id) == str(Lease(1, vim.action_id)).encode())
+    await eventually(lambda: redis.hexists(f"vimmon:executor:{ME}:seen", vim.id))
+
+
+# Who leaves, and who stays
+
+
+@pytest.mark.parametrize("lease", ["2:another", "2:-", "1:-"])
+async def test_a_newer_lease_ends_a_monitor_at_its_next_check(
+    host: Host, conductor: Conductor, redis: Redis, lease: str, prober: ScriptedProber
+) -> None:
+    vim = await watched(host, conductor)
+    await eventually(lambda: redis.hexists(HELD, vim.id))
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.set(KEYS.lease(vim.id), lease)
+    pipeline.config_resetstat()
+    pipeline.execute()
+    await eventually(lambda: not host.held)
+    assert calls_of(redis, "mget") <= 2  # its own check, and perhaps one call that the conductor still had
+    await eventually(lambda: not redis.hexists(HELD, vim.id))
+    await eventually(lambda: not host._probing)
+    asked = prober.asked[of(vim)]
+    with pytest.raises(AssertionError):
+        await eventually(lambda: prober.asked[of(vim)] > asked, within_s=0.3)
+
+
+async def test_bad_action_ends_a_monitor(host: Host, conductor: Conductor, redis: Redis) -> None:
+    vim = await watched(host, conductor)
+    conductor.vims.deregister(vim.id)  # and nobody tells Redis
+    redis.delete(KEYS.lease(vim.id))
+    await eventually(lambda: not host.held)
+    await eventually(lambda: not redis.exists(HELD))
+    assert text_of(redis, KEYS.lease(vim.id)) == "2:-"
+
+
+async def test_the_second_monitor_of_one_action_is_sent_away(
+    host: Host, conductor: Conductor, redis_server: RedisServer, prober: ScriptedProber
+) -> None:
+    vim = await watched(host, conductor)
+    async with hosting(redis_server.url, prober) as second:
+        second.take_on(assignment_of(vim))
+        await eventually(lambda: not second.held)
+    assert list(host.held) == [vim.id]
+
+
+@pytest.mark.parametrize("lease", [None, "0:old", "0:-", "garbage", "1:another", ["another type"]])
+async def test_a_lease_that_proves_nothing_ends_nobody_and_is_mended(
+    host: Host, conductor: Conductor, redis: Redis, lease: str | list[str] | None
+) -> None:
+    vim = await watched(host, conductor)
+    key = KEYS.lease(vim.id)
+    redis.delete(key)
+    if isinstance(lease, list):
+        redis.rpush(key, *lease)
+    elif lease is not None:
+        redis.set(key, lease)
+    redis.config_resetstat()
+    if lease == "1:another":  # the conductor does not write over that: the database's generation must grow
+        await eventually(lambda: calls_of(redis, "mget") >= 4)
+    else:
+        await eventually(lambda: text_of(redis, key) == str(Lease(1, vim.action_id)))
+    assert list(host.held) == [vim.id]
+
+
+@pytest.mark.parametrize(
+    ("lease", "status"),
+    [
+        ("9" * 5000 + ":x", "9" * 5000 + ":1:REACHABLE:h"),
+        ("1:a1", "1:" + "9" * 30 + ":REACHABLE:h"),
+        ("1:a1", f"1:{2**53 - 1}:REACHABLE:h"),
+        ("\x00", "::::"),
+    ],
+)
+async def test_nonsense_in_redis_ends_neither_its_monitor_nor_the_others(
+    host: Host, redis: Redis, lease: str, status: str, prober: ScriptedProber
+) -> None:
+    host.take_on(assigned("tokyo"))
+    host.take_on(assigned("osaka"))
+    redis.mset({KEYS.lease("tokyo"): lease, KEYS.status("tokyo"): status, KEYS.lease("osaka"): "1:a1"})
+    redis.config_resetstat()
+    await eventually(lambda: calls_of(redis, "mget") >= 5)
+    assert sorted(host.held) == ["osaka", "tokyo"]
+    redis.mset({KEYS.lease("tokyo"): "2:-", KEYS.lease("osaka"): "2:-"})
+    await eventually(lambda: not host.held)
+
+
+async def test_a_status_that_somebody_else_wrote_is_put_right(host: Host, conductor: Conductor, redis: Redis) -> None:
+    vim = await watched(host, conductor)
+    generation, seq, _, holder = str(text_of(redis, KEYS.status(vim.id))).split(":", 3)
+    redis.set(KEYS.status(vim.id), f"{generation}:{seq}:UNKNOWN:{holder}")
+    await eventually(lambda: text_of(redis, KEYS.status(vim.id)) == f"{generation}:{int(seq) + 1}:REACHABLE:{holder}")
+
+
+# Who is taken on
+
+
+async def test_the_same_action_is_taken_on_once(host: Host, prober: ScriptedProber) -> None:
+    assert host.take_on(assigned("tokyo"))
+    assert not host.take_on(assigned("tokyo", interval_s=50))
+    await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 2)
+
+
+async def test_a_higher_generation_takes_the_place_of_a_lower(
+    host: Host, prober: ScriptedProber, conductor: Conductor, redis: Redis
+) -> None:
+    vim = await watched(host, conductor)
+    newer = conductor.vims.restart(
+        vim.id, expected_generation=1, action_id=str(uuid4()), auth_url="http://elsewhere:5000"
+    )
+    prober.hang.add(of(vim))
+    await eventually(lambda: host._probing)
+    prober.scripts["http://elsewhere:5000"] = DOWN
+    assert host.take_on(assignment_of(newer))
+    await conductor.says(vim, VimStatus.UNREACHABLE)
+    assert host.held == {vim.id: Lease(2, newer.action_id)}
+    assert prober.cancelled[of(vim)] == 1
+    await eventually(lambda: redis.hget(HELD, vim.id) == f"2:{newer.action_id}".encode())
+
+
+async def test_a_lower_generation_that_comes_late_is_ignored(host: Host) -> None:
+    host.take_on(assigned("tokyo", 8, "a8"))
+    assert not host.take_on(assigned("tokyo", 7, "a7"))
+    assert host.held == {"tokyo": Lease(8, "a8")}
+
+
+# What goes wrong with one
+
+
+async def test_the_bug_of_one_is_told_and_the_others_go_on(
+    host: Host, prober: ScriptedProber, conductor: Conductor, caplog: pytest.LogCaptureFixture
+) -> None:
+    ill, well = await watched(host, conductor), await watched(host, conductor)
+
+    def bug() -> Outcome:
+        raise ZeroDivisionError("division by zero")
+
+    prober.scripts[of(ill)] = bug
+    await conductor.says(ill, VimStatus.UNKNOWN)
+    assert conductor.row(ill)[1] == "cannot probe: ZeroDivisionError: division by zero"
+    prober.scripts[of(well)] = DOWN
+    await conductor.says(well, VimStatus.UNREACHABLE)
+    asked = prober.asked[of(ill)]
+    await eventually(lambda: prober.asked[of(ill)] > asked + 2)
+    assert sum("monitor_failed" in record.message for record in caplog.records) == 1
+    prober.scripts[of(ill)] = UP
+    await conductor.says(ill, VimStatus.REACHABLE)
+    prober.scripts[of(ill)] = bug
+    await conductor.says(ill, VimStatus.UNKNOWN)
+    assert sum("monitor_failed" in record.message for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize("step", ["observe", "checked", "answered"])
+async def test_a_bug_in_the_thinking_of_one_is_its_own_trouble(
+    host: Host, conductor: Conductor, step: str, redis: Redis, prober: ScriptedProber
+) -> None:
+    ill, well = await watched(host, conductor), await watched(host, conductor)
+    seen: list[str] = []
+
+    def bug(*_: object) -> None:
+        seen.append(step)
+        raise KeyError("a bug")
+
+    monitor = host._monitors[ill.id]
+    setattr(monitor, step, bug)
+    redis.flushall()  # it has to say something
+    await eventually(lambda: seen)
+    delattr(monitor, step)
+    prober.scripts[of(well)] = DOWN
+    await conductor.says(well, VimStatus.UNREACHABLE)
+    await conductor.says(ill, VimStatus.REACHABLE)
+    assert len(host.held) == 2
+
+
+async def test_a_probe_that_hangs_holds_up_nobody(
+    host: Host, prober: ScriptedProber, conductor: Conductor, redis: Redis
+) -> None:
+    stuck, well = conductor.register(), conductor.register()
+    prober.hang.add(of(stuck))
+    host.take_on(assignment_of(stuck))
+    host.take_on(assignment_of(well))
+    await conductor.says(well, VimStatus.REACHABLE)
+    await eventually(lambda: prober.asked[of(well)] > 5)
+    assert prober.asked[of(stuck)] == 1
+    redis.set(KEYS.lease(stuck.id), "2:-")
+    await eventually(lambda: prober.cancelled[of(stuck)])
+
+
+async def test_a_round_without_a_monitor_is_nothing(host: Host, prober: ScriptedProber) -> None:
+    host._probes.add("ghost", 0.1, asyncio.get_running_loop().time())
+    host._checks.add("ghost", 0.1, asyncio.get_running_loop().time())
+    host.take_on(assigned("tokyo"))
+    await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 5)
+
+
+async def test_probes_end_with_their_host(redis_server: RedisServer, prober: ScriptedProber) -> None:
+    prober.hang.add("*")
+    async with hosting(redis_server.url, prober) as host:
+        host.take_on(assigned("tokyo"))
+        await eventually(lambda: prober.asked)
+    assert prober.cancelled == prober.asked
+
+
+# Without Redis
+
+
+async def test_nobody_leaves_while_redis_is_away_and_what_changed_meanwhile_arrives(
+    tmp_path: Path, prober: ScriptedProber, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RedisServer(tmp_path, port=free_port())
+    with server, conducting(server.url, tmp_path) as conductor:
+        async with hosting(server.url, prober) as host:
+            changed, same = await watched(host, conductor), await watched(host, conductor)
+            server.stop()
+            prober.scripts[of(changed)] = DOWN
+            asked = Counter(prober.asked)
+            await eventually(lambda: all(prober.asked[of(vim)] > asked[of(vim)] + 8 for vim in (changed, same)))
+            await eventually(lambda: "task=checks" in caplog.text)
+            assert len(host._checks_due) <= 2
+            server.start()
+            await conductor.says(changed, VimStatus.UNREACHABLE)
+            assert conductor.row(same)[0] == VimStatus.REACHABLE
+            assert set(host.held) == {changed.id, same.id}
+            redis = Redis.from_url(server.url)
+            await eventually(lambda: redis.hlen(HELD) == 2)
+            await eventually(lambda: text_of(redis, KEYS.lease(same.id)) == str(Lease(1, same.action_id)))
+
+
+async def test_the_checks_that_redis_owes_do_not_heap_up(tmp_path: Path, prober: ScriptedProber) -> None:
+    async with hosting(f"redis://127.0.0.1:{free_port()}/0", prober, check_interval_s=0.05) as host:
+        for vim_id in ("tokyo", "osaka"):
+            host.take_on(assigned(vim_id))
+        await eventually(lambda: min(prober.asked.values(), default=0) >= 8)
+        assert len(host._checks_due) == 2
+        host._let_go(host._monitors["tokyo"], why="the test wants it")
+        await eventually(lambda: list(host._checks_due) == ["osaka"])
+
+
+async def test_after_long_without_redis_a_tenth_of_the_probes_is_made(prober: ScriptedProber) -> None:
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    async with hosting(nowhere, prober, alone_after_s=-1) as host:
+        started = time.monotonic()
+        for number in range(100):
+            host.take_on(assigned(f"vim-{number}"))
+        await eventually(lambda: prober.asked.total() >= 100)  # at the full rate: in little more than 0.1 s
+        assert time.monotonic() - started > 0.4
+
+
+# Many
+
+
+async def test_two_thousand_are_checked_in_bulk_and_each_once_per_interval(
+    redis_server: RedisServer, redis: Redis, prober: ScriptedProber
+) -> None:
+    prober.hang.add("*")
+    checks: list[list[str]] = []
+
+    def watch(seen: threading.Event) -> None:
+        client: Any = Redis.from_url(redis_server.url)
+        with client.monitor() as monitor:
+            seen.set()
+            for command in monitor.listen():
+                words = command["command"].split()
+                if words[0] == "PING":
+                    return
+                if words[0] == "MGET":
+                    checks.append(words[1::2])
+
+    ready = threading.Event()
+    watcher = threading.Thread(target=watch, args=[ready])
+    watcher.start()
+    ready.wait(10)
+
+    def counts() -> Counter[str]:
+        return Counter(key for check in list(checks) for key in check)
+
+    async with hosting(redis_server.url, prober, check_interval_s=1.0) as host:
+        for number in range(2000):
+            host.take_on(assigned(f"vim-{number:04}", interval_s=600))
+        await eventually(lambda: len(counts()) == 2000 and min(counts().values()) >= 3, within_s=20)
+    redis.ping()
+    watcher.join(10)
+    assert max(counts().values()) <= min(counts().values()) + 2
+    assert len(checks) * 10 < counts().total()
