@@ -42,8 +42,8 @@ class Request(Frozen):
 
 
 class UpdateVim(Frozen):
-    """What a monitor has to say. Where it leaves out `generation`, the cache alone never refuses it; where it leaves out
-    `seq`, the row's next one is meant, and the cache never answers."""
+    """What a monitor has to say. Without `generation`, the cache alone never refuses it; without `seq`, the row's next
+    one is meant, and the cache never answers."""
 
     vim_id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
     status: Literal[VimStatus.REACHABLE, VimStatus.UNREACHABLE, VimStatus.UNKNOWN]

@@ -92,8 +92,9 @@ def parse_probe(probe: Mapping[str, Any]) -> HttpProbe | TcpProbe:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("http", "tcp"))
+        problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
         raise InvalidInput(
-            f"probe.{where}" if where else "probe", first["msg"], remedy="See the kinds and settings in docs/probes.md"
+            f"probe.{where}" if where else "probe", problem, remedy="See the kinds and settings in docs/probes.md"
         ) from None
 
 

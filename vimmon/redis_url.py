@@ -1,6 +1,7 @@
 """What `VIMMON_REDIS_URL` says, read for both sides: the conductor's blocking client and the executor's asyncio one."""
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vimmon.errors import SettingsError
@@ -17,6 +18,10 @@ class SentinelPlace:
     db: int
     username: str | None
     password: str | None
+
+    def options(self) -> dict[str, Any]:
+        """How the master that the Sentinels name is to be connected to."""
+        return {"db": self.db, "username": self.username, "password": self.password}
 
 
 def parse_redis_url(url: str) -> SentinelPlace | str:

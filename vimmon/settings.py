@@ -42,7 +42,8 @@ class Settings(BaseModel):
         description="Where the database is, as SQLAlchemy writes it: SQLite, PostgreSQL, MariaDB or MySQL",
     )
     mistral_url: str | None = Field(
-        None, description="Mistral's API; where it is not set, what Keystone's catalogue says, or http://127.0.0.1:8989/v2"
+        None,
+        description="Mistral's API; where it is not set, what Keystone's catalogue says, or http://127.0.0.1:8989/v2",
     )
     mistral_timeout_s: float = Field(30, gt=0, le=300, description="How long one call to Mistral may take")
     prefix: str = Field("vimmon", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="What every key in Redis begins with")

@@ -88,13 +88,6 @@ def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(
     killed = time.monotonic()
     becomes(lambda: stack.row(vim.id)["execution_id"], vim.action_id, within_s=150)
     print("AGAIN AFTER", time.monotonic() - killed)
-    for _ in range(8):
-        import redis
-        rr=redis.Redis(port=stack.redis.port)
-        for j in stack.jobs(): print(time.monotonic()-killed, {k:v for k,v in rr.hgetall(j).items() if k not in (b"data",)}, rr.ttl(j))
-        for k in ("wip","scheduled","failed","finished"): print(k, stack.redis_cli("ZRANGE", f"rq:{k}:vimmon", "0", "-1", "WITHSCORES"))
-        time.sleep(1)
-    print(stack.conductors[-1].log.read_text())
     _watched_once(stack, vim)
 
 

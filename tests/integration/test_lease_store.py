@@ -186,9 +186,7 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_in_any_interleaving_of_writers_and_refillers_no_generation_goes_back(redis: Redis) -> None:
     machine = type("OnThisRedis", (Interleavings,), {"redis": redis})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -95,7 +95,7 @@ def test_parameters_that_are_no_object_are_refused(bench: Bench) -> None:
     assert reply["error"]["message"].startswith("params: ")
 
 
-@pytest.mark.parametrize("reply_to", ["vimmon:lease:x", "rq:queue:vimmon:high:priority", "vimmon:rpc:replies:", 7, ["a"]])
+@pytest.mark.parametrize("reply_to", ["vimmon:lease:x", "rq:queue:vimmon:high:priority", "vimmon:rpc:replies:", 7, []])
 def test_an_answer_never_goes_outside_the_replies(bench: Bench, reply_to: Any) -> None:
     vim = bench.registered()
     keys_before = set(bench.redis.keys())

@@ -1,4 +1,4 @@
-"""When the conductor answers without the database: a refusal of what is older, and a repeat of what it saw committed."""
+"""When the conductor answers without the database: it refuses what is older, and repeats what it saw committed."""
 
 import pytest
 

@@ -20,12 +20,7 @@ def connect(settings: Settings) -> Redis:
             place.sentinels, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )
         client: Redis = sentinel.master_for(
-            place.service,
-            db=place.db,
-            username=place.username,
-            password=place.password,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
+            place.service, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0), **place.options()
         )
         return client
     return Redis.from_url(

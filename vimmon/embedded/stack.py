@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import IO, Protocol, Self, cast
 
 from redis.exceptions import RedisError
-from sqlalchemy import URL
 
 from vimmon.embedded.mistral import MistralServer
 from vimmon.embedded.process import Child, ServerDidNotStart, free_port, is_free
@@ -25,7 +24,7 @@ from vimmon.embedded.redis import RedisServer
 from vimmon.errors import VimmonError
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
-from vimmon.registry.database import open_engine, upgrade
+from vimmon.registry.database import open_engine, sqlite_url, upgrade
 from vimmon.registry.registry import Registry
 from vimmon.settings import ENV_FILE, PREFIX, TEST_PREFIX, Settings, load_settings
 
@@ -163,7 +162,7 @@ class Stack:
             self.mistral = MistralServer(self.folder / "mistral", port=mistral_port, env=executors)
         else:
             self.mistral = self._make_mistral(executors)
-        database = URL.create("sqlite", database=str(self.folder / "vimmon.sqlite")).render_as_string()
+        database = sqlite_url(self.folder / "vimmon.sqlite")
         written = {"VIMMON_DATABASE_URL": database, **shared, "VIMMON_MISTRAL_URL": self.mistral.url}
         self.environment = {**written, ENV_FILE: str(self.env_file)}
         self.env_file.write_text("".join(f"{name}={_quoted(value)}\n" for name, value in sorted(written.items())))

@@ -12,6 +12,7 @@ START = "vimmon.mistral.jobs.start_monitor"
 STOP = "vimmon.mistral.jobs.stop_monitor"
 RETRY_AFTER_S = [1, 2, 4, 8, 15, 30] + [60] * 54  # an hour in all
 TIMEOUT_S = 180  # of a whole job; each call to Mistral in it has a timeout of its own
+RESULT_TTL_S = 1  # and not 0: deleting a job at once fails in RQ where a worker died over an earlier try of it
 FAILURE_TTL_S = 3600  # how long a job that failed to the end can be looked at, and bars another of its id
 
 
@@ -36,7 +37,7 @@ class JobQueue:
                 args=args,
                 job_id=job_id,
                 unique=True,
-                result_ttl=0,
+                result_ttl=RESULT_TTL_S,
                 failure_ttl=FAILURE_TTL_S,
                 retry=Retry(max=len(RETRY_AFTER_S), interval=RETRY_AFTER_S),
             )

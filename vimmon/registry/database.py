@@ -102,6 +102,11 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def sqlite_url(file: Path) -> str:
+    """The URL of the database in this file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
 def upgrade(engine: Engine) -> None:
     """Bring the tables up to date; nothing to do is done. Two at once take turns.
 

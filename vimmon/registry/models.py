@@ -96,7 +96,7 @@ class VimRow(Base):
 
     __table_args__ = (
         UniqueConstraint("live_name", name="uq_vims_live_name"),
-        Index("ix_vims_deleted_at", "deleted_at"),
+        Index("ix_vims_cleaned_at", "cleaned_at"),  # not deleted_at: a planner would take that instead of the key
         MYSQL_TABLE,
     )
 

@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("live_name", name="uq_vims_live_name"),
         **MYSQL_TABLE,
     )
-    op.create_index("ix_vims_deleted_at", "vims", ["deleted_at"])
+    op.create_index("ix_vims_cleaned_at", "vims", ["cleaned_at"])
     op.create_table(
         "status_changes",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
