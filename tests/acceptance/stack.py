@@ -88,7 +88,7 @@ class Stack:
         child = Child(name, command, self.folder, env={**self.env, **(env or {})})
         self.conductors.append(child)
         child.wait_ready(lambda: "rpc_started" in child.log.read_text(), PATIENCE_S)
-        eventually(lambda: {str(worker.pid) for worker in self.workers()} <= self._working())
+        eventually(self.all_work)
         return child
 
     # What Redis says.
@@ -125,10 +125,11 @@ class Stack:
         """The jobs that are not done: waiting, running, or to be tried again."""
         return self.redis_cli("--scan", "--pattern", "rq:job:*").split()
 
-    def _working(self) -> set[str]:
-        """The pids of the workers that wait for jobs, or carry one out."""
-        workers = self.redis_cli("SMEMBERS", "rq:workers").split()
-        return {self.redis_cli("HGET", worker, "pid") for worker in workers}
+    def all_work(self) -> bool:
+        """Whether all workers have told Redis that they wait for jobs."""
+        names = self.redis_cli("SMEMBERS", "rq:workers").split()
+        known = {self.redis_cli("HGET", name, "pid") for name in names}
+        return {str(worker.pid) for worker in self.workers()} <= known
 
     # What the database says.
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Literal
@@ -22,7 +21,8 @@ pytestmark = pytest.mark.parametrize("whole_stack", ["one-process"], indirect=Tr
 MOMENTS: tuple[Literal["before", "after"], ...] = ("before", "after")
 EXECUTE = ("POST", "/v2/executions")
 LEAVE_WITHIN_S = 10.0
-ABANDONED_WITHIN_S = 30.0
+ABANDONED_WITHIN_S = 40.0  # 15 s of silence, up to 5 s until another worker looks, 1 s before the next try; and slack
+REACHED_WITHIN_S = 20.0
 START_JOB = """
 import sys
 from vimmon.mistral.jobs import start_monitor, tools
@@ -36,20 +36,29 @@ for line in sys.stdin:
 moment = pytest.mark.parametrize("when", MOMENTS)
 
 
-@pytest.fixture
-def gate(stack: Stack) -> Iterator[Gate]:
+@pytest.fixture(scope="module")
+def gated(whole_stack: Stack) -> Iterator[Gate]:
     """Every call of the stack's conductor to Mistral goes through it, two jobs at a time."""
-    with Gate(stack.mistral.port) as gate:
-        _replace_conductors(stack, "--workers", "2", env={"VIMMON_MISTRAL_URL": gate.url, "VIMMON_MISTRAL_TIMEOUT_S": "60"})
+    with Gate(whole_stack.mistral.port) as gate:
+        _replace_conductors(whole_stack, gate)
         yield gate
-        stack.clear()
-        _replace_conductors(stack)
+        _replace_conductors(whole_stack, None)
 
 
-def _replace_conductors(stack: Stack, *arguments: str, env: dict[str, str] | None = None) -> None:
+@pytest.fixture
+def gate(gated: Gate, stack: Stack) -> Gate:
+    eventually(lambda: len(stack.workers()) == 2 and stack.all_work())
+    return gated
+
+
+def _replace_conductors(stack: Stack, gate: Gate | None, *arguments: str) -> None:
     for conductor in stack.conductors:
         conductor.stop()
-    stack.start_conductor(*arguments, env=env)
+    if gate is None:
+        stack.start_conductor(*arguments)
+    else:
+        env = {"VIMMON_MISTRAL_URL": gate.url, "VIMMON_MISTRAL_TIMEOUT_S": "60"}
+        stack.start_conductor("--workers", "2", *arguments, env=env)
 
 
 def _watched_once(stack: Stack, vim: Vim) -> None:
@@ -66,28 +75,25 @@ def test_a_killed_start_job_is_tried_again_and_leaves_one_monitor(
 ) -> None:
     with gate.hold(*EXECUTE, when) as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         (horse,) = stack.horses()
         horse.kill()
         assert all_end([horse])
     _watched_once(stack, vim)
 
 
-@moment
 def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(
-    stack: Stack, endpoint: Endpoint, gate: Gate, when: Literal["before", "after"], record_property: pytest.FixtureDef
+    stack: Stack, endpoint: Endpoint, gate: Gate
 ) -> None:
-    with gate.hold(*EXECUTE, when) as call:
+    with gate.hold(*EXECUTE, "before") as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         (horse,) = stack.horses()
         worker = horse.parent()
         worker.kill()
         horse.kill()
         assert all_end([worker, horse])
-    killed = time.monotonic()
-    becomes(lambda: stack.row(vim.id)["execution_id"], vim.action_id, within_s=150)
-    print("AGAIN AFTER", time.monotonic() - killed)
+    becomes(lambda: stack.status(vim.id), "REACHABLE", within_s=ABANDONED_WITHIN_S)
     _watched_once(stack, vim)
 
 
@@ -97,20 +103,16 @@ def test_an_orphan_of_a_killed_worker_and_its_successor_start_one_monitor(
 ) -> None:
     with gate.hold(*EXECUTE, when) as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         (horse,) = stack.horses()
         worker = horse.parent()
         worker.kill()
         assert all_end([worker])
-    becomes(lambda: stack.status(vim.id), "REACHABLE")
-    t=time.monotonic()
-    becomes(stack.jobs, [], within_s=150)
-    print("ORPHANS JOB GONE", time.monotonic() - t)
     _watched_once(stack, vim)
 
 
-def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoint: Endpoint) -> None:
-    _replace_conductors(stack, "--workers", "0")
+def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoint: Endpoint, gated: Gate) -> None:
+    _replace_conductors(stack, None, "--workers", "0")
     vims = [stack.registry.register(f"vim {n}", endpoint.url(), probe=PROBE).vim for n in range(5)]
     with ExitStack() as both:
         processes = [
@@ -136,7 +138,7 @@ def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoin
         becomes(lambda vim=vim: stack.status(vim.id), "REACHABLE")  # type: ignore[misc]  # mypy: default of a lambda
         assert stack.executions(vim.id) == {str(vim.action_id): "RUNNING"}
         assert len(stack.actions(str(vim.action_id))) == 1
-    _replace_conductors(stack)  # whose worker carries out the jobs a third time
+    _replace_conductors(stack, gated)  # whose worker carries out the jobs a third time
     for vim in vims:
         _watched_once(stack, vim)
 
@@ -147,7 +149,7 @@ def test_a_vim_deregistered_before_its_start_has_finished_leaves_nothing(
 ) -> None:
     with gate.hold(*EXECUTE, when) as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         stack.registry.deregister(vim.id)
         eventually(lambda: stack.row(vim.id)["cleaned_at"])  # the stop job is done, the start job is not
     becomes(stack.jobs, [])
@@ -161,7 +163,7 @@ def test_a_vim_changed_before_its_start_has_finished_is_watched_by_the_new_actio
 ) -> None:
     with gate.hold(*EXECUTE, when) as call:
         old = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         new = stack.registry.update(old.id, auth_url=endpoint.url("/v3/")).vim
         becomes(lambda: [job for job in stack.jobs() if "stop" in job], [])
     _watched_once(stack, new)
@@ -173,12 +175,12 @@ def test_a_conductor_told_to_leave_with_a_job_in_hand_leaves_in_time_and_the_job
     conductor = stack.conductors[-1]
     with gate.hold(*EXECUTE, "before") as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
-        assert call.reached.wait(20)
+        assert call.reached.wait(REACHED_WITHIN_S)
         processes = stack.workers() + stack.horses()
         os.kill(conductor.pid, signal.SIGTERM)
         assert conductor.wait_dead(LEAVE_WITHIN_S)
         assert all_end(processes, within_s=1)
         assert stack.redis_cli("--scan", "--pattern", "vimmon:rpc:taken*") == ""
         assert stack.status(vim.id) == "PENDING"
-    stack.start_conductor()
+    _replace_conductors(stack, gate)
     _watched_once(stack, vim)

@@ -75,11 +75,17 @@ def assigned(vim_id: str, generation: int = 1, action_id: str = "a1", **probe: A
 
 @asynccontextmanager
 async def hosting(
-    url: str, prober: ScriptedProber | Prober, *, check_interval_s: float = CHECK_S, **options: Any
+    url: str,
+    prober: ScriptedProber | Prober,
+    *,
+    check_interval_s: float = CHECK_S,
+    prefix: str = KEYS.prefix,
+    **options: Any,
 ) -> AsyncIterator[Host]:
     settings = Settings.model_validate(
         {
             "redis_url": url,
+            "prefix": prefix,
             "check_interval_s": check_interval_s,
             "executor_beat_s": 0.2,
             "executor_ttl_s": 30,
@@ -163,6 +169,13 @@ def prober() -> ScriptedProber:
 @pytest.fixture
 async def host(redis_server: RedisServer, redis: Redis, prober: ScriptedProber) -> AsyncIterator[Host]:
     async with hosting(redis_server.url, prober) as running:
+        yield running
+
+
+@pytest.fixture
+async def lone_host(redis_server: RedisServer, redis: Redis, prober: ScriptedProber) -> AsyncIterator[Host]:
+    """One that no conductor answers: it may watch what is in no database."""
+    async with hosting(redis_server.url, prober, prefix="lone") as running:
         yield running
 
 
@@ -285,16 +298,17 @@ async def test_a_lease_that_proves_nothing_ends_nobody_and_is_mended(
     ],
 )
 async def test_nonsense_in_redis_ends_neither_its_monitor_nor_the_others(
-    host: Host, redis: Redis, lease: str, status: str, prober: ScriptedProber
+    lone_host: Host, redis: Redis, lease: str, status: str
 ) -> None:
-    host.take_on(assigned("tokyo"))
-    host.take_on(assigned("osaka"))
-    redis.mset({KEYS.lease("tokyo"): lease, KEYS.status("tokyo"): status, KEYS.lease("osaka"): "1:a1"})
+    keys = Keys("lone")
+    lone_host.take_on(assigned("tokyo"))
+    lone_host.take_on(assigned("osaka"))
+    redis.mset({keys.lease("tokyo"): lease, keys.status("tokyo"): status, keys.lease("osaka"): "1:a1"})
     redis.config_resetstat()
     await eventually(lambda: calls_of(redis, "mget") >= 5)
-    assert sorted(host.held) == ["osaka", "tokyo"]
-    redis.mset({KEYS.lease("tokyo"): "2:-", KEYS.lease("osaka"): "2:-"})
-    await eventually(lambda: not host.held)
+    assert sorted(lone_host.held) == ["osaka", "tokyo"]
+    redis.mset({keys.lease("tokyo"): "2:-", keys.lease("osaka"): "2:-"})
+    await eventually(lambda: not lone_host.held)
 
 
 async def test_a_status_that_somebody_else_wrote_is_put_right(host: Host, conductor: Conductor, redis: Redis) -> None:
@@ -307,9 +321,9 @@ async def test_a_status_that_somebody_else_wrote_is_put_right(host: Host, conduc
 # Who is taken on
 
 
-async def test_the_same_action_is_taken_on_once(host: Host, prober: ScriptedProber) -> None:
-    assert host.take_on(assigned("tokyo"))
-    assert not host.take_on(assigned("tokyo", interval_s=50))
+async def test_the_same_action_is_taken_on_once(lone_host: Host, prober: ScriptedProber) -> None:
+    assert lone_host.take_on(assigned("tokyo"))
+    assert not lone_host.take_on(assigned("tokyo", interval_s=50))
     await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 2)
 
 
@@ -330,10 +344,10 @@ async def test_a_higher_generation_takes_the_place_of_a_lower(
     await eventually(lambda: redis.hget(HELD, vim.id) == f"2:{newer.action_id}".encode())
 
 
-async def test_a_lower_generation_that_comes_late_is_ignored(host: Host) -> None:
-    host.take_on(assigned("tokyo", 8, "a8"))
-    assert not host.take_on(assigned("tokyo", 7, "a7"))
-    assert host.held == {"tokyo": Lease(8, "a8")}
+async def test_a_lower_generation_that_comes_late_is_ignored(lone_host: Host) -> None:
+    lone_host.take_on(assigned("tokyo", 8, "a8"))
+    assert not lone_host.take_on(assigned("tokyo", 7, "a7"))
+    assert lone_host.held == {"tokyo": Lease(8, "a8")}
 
 
 # What goes wrong with one
@@ -398,16 +412,16 @@ async def test_a_probe_that_hangs_holds_up_nobody(
     await eventually(lambda: prober.cancelled[of(stuck)])
 
 
-async def test_a_round_without_a_monitor_is_nothing(host: Host, prober: ScriptedProber) -> None:
-    host._probes.add("ghost", 0.1, asyncio.get_running_loop().time())
-    host._checks.add("ghost", 0.1, asyncio.get_running_loop().time())
-    host.take_on(assigned("tokyo"))
+async def test_a_round_without_a_monitor_is_nothing(lone_host: Host, prober: ScriptedProber) -> None:
+    lone_host._probes.add("ghost", 0.1, asyncio.get_running_loop().time())
+    lone_host._checks.add("ghost", 0.1, asyncio.get_running_loop().time())
+    lone_host.take_on(assigned("tokyo"))
     await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 5)
 
 
 async def test_probes_end_with_their_host(redis_server: RedisServer, prober: ScriptedProber) -> None:
     prober.hang.add("*")
-    async with hosting(redis_server.url, prober) as host:
+    async with hosting(redis_server.url, prober, prefix="lone") as host:
         host.take_on(assigned("tokyo"))
         await eventually(lambda: prober.asked)
     assert prober.cancelled == prober.asked

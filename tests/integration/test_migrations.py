@@ -93,7 +93,7 @@ def test_missing_tables_say_what_to_do(empty: Engine) -> None:
 
 def test_a_missing_column_says_what_to_do(empty: Engine) -> None:
     upgrade(empty)
-    execute(empty, "ALTER TABLE vims DROP COLUMN cleaned_at")
+    execute(empty, "ALTER TABLE vims DROP COLUMN updated_at")
     with pytest.raises(SchemaOutdated) as caught:
         VimStore(empty).record_clean("vim-1")
     assert "vimmon db upgrade" in caught.value.remedy

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from tests.integration.databases import registered
 from vimmon.errors import BatchFailed
@@ -170,6 +170,24 @@ def test_a_thousand_reports_take_as_many_statements_as_one(store: VimStore, engi
     one, *others = [Report(vim.id, f"{vim.id}-a1", status, None, "h", "r") for vim in vims for status in [R, U] * 5]
     assert count_statements(store, engine, [one]) == count_statements(store, engine, others) == 4
     assert [len(store.history(vim.id)) for vim in vims] == [10] * 100
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(database_url: str) -> None:
+    engine = open_engine(database_url)
+    upgrade(engine)
+    vims = [registered(VimStore(engine), f"{number:036}") for number in range(200)]
+    plans: list[str] = []
+
+    def explain(connection: Connection, _2: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("UPDATE"):
+            first = parameters[0] if isinstance(parameters, list) else parameters
+            plans.extend(connection.exec_driver_sql(f"EXPLAIN {statement}", first).scalars())
+
+    event.listen(engine, "before_cursor_execute", explain)
+    VimStore(engine).record_statuses([replace(GOOD, vim_id=vims[0].id, action_id=f"{vims[0].id}-a1")])
+    assert any("vims_pkey" in line for line in plans), plans
+    engine.dispose()
 
 
 TRIGGERS = {

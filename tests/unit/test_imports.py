@@ -1,0 +1,25 @@
+"""What an executor loads: nothing that it does not need, since it is somebody else's process."""
+
+import subprocess
+import sys
+
+LOOK = """
+import sys
+import vimmon.actions.action
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+HEAVY = {"sqlalchemy", "rq", "mistralclient", "mistral", "alembic", "typer", "rich", "cotyledon", "psycopg", "pymysql"}
+
+
+def test_the_action_loads_nothing_of_the_conductor() -> None:
+    loaded = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, timeout=60)
+    names = set(loaded.stdout.split())
+    assert {"vimmon", "redis", "mistral_lib"} <= names
+    assert not names & HEAVY
+
+
+def test_neither_the_registry_nor_the_conductor_is_loaded() -> None:
+    look = LOOK.replace('partition(".")[0]', "strip()")
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    parts = {name.split(".")[1] for name in loaded.stdout.split() if name.startswith("vimmon.")}
+    assert not parts & {"registry", "conductor", "mistral", "cli", "embedded"}
