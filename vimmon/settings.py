@@ -68,6 +68,10 @@ class Settings(BaseModel):
         60, gt=0, description="How long a request may wait before it is dropped; it is sent again"
     )
     taken_max_age_s: float = Field(60, gt=0, description="After this time a batch taken by a conductor goes to another")
+    reconcile_interval_s: float = Field(10, gt=0, description="How often wanted and held are compared")
+    start_grace_s: float = Field(60, gt=0, description="How long a start may take; doubled each time it was in vain")
+    unknown_after_s: float = Field(120, gt=0, description="How long a VIM may be unwatched before it becomes UNKNOWN")
+    mass_loss_wait_s: float = Field(60, gt=0, description="How long nobody is believed dead when most seem to be")
     history_days: float = Field(30, gt=0, description="How long status changes are kept, in days")
     purge_after_s: float = Field(900, gt=0, description="How long the row of a de-registered VIM outlives it")
 

@@ -1,4 +1,4 @@
-"""The parts that acceptance tests look at: each kind of stack is started once, and left by each test as it was found."""
+"""What acceptance tests look at: each kind of stack is started once, and left by each test as it was found."""
 
 from collections.abc import Iterator
 

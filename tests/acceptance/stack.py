@@ -49,7 +49,7 @@ TIMES = {
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within_s: float = PATIENCE_S) -> T:
+def eventually(look: Callable[[], T | None], *, within_s: float = PATIENCE_S) -> T:
     """The first value of `look` that is true; AssertionError with the last one when none comes in time."""
     deadline = time.monotonic() + within_s
     while not (value := look()):
@@ -58,7 +58,7 @@ def eventually(look: Callable[[], T], *, within_s: float = PATIENCE_S) -> T:
     return value
 
 
-def becomes(look: Callable[[], T], wanted: T, *, within_s: float = PATIENCE_S) -> float:
+def becomes(look: Callable[[], object], wanted: object, *, within_s: float = PATIENCE_S) -> float:
     """How many seconds it took until `look` returned `wanted`; AssertionError when it took too long."""
     begun = time.monotonic()
     while (value := look()) != wanted:
@@ -81,15 +81,20 @@ class Stack:
     registry: Registry
     conductors: list[Child] = field(default_factory=list)
 
-    def start_conductor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Child:
+    def start_conductor(self, *, workers: int = 1, env: Mapping[str, str] | None = None) -> Child:
         """One more, which takes requests and jobs when this returns."""
         name = f"conductor-{len(self.conductors) + 1}"
-        command = [sys.executable, "-m", "vimmon.conductor", *arguments]
+        command = [sys.executable, "-m", "vimmon.conductor", "--workers", str(workers)]
+        expected = len(self.workers()) + workers
         child = Child(name, command, self.folder, env={**self.env, **(env or {})})
         self.conductors.append(child)
         child.wait_ready(lambda: "rpc_started" in child.log.read_text(), PATIENCE_S)
-        eventually(self.all_work)
+        eventually(lambda: self.ready_workers() == expected)
         return child
+
+    def stop_conductors(self) -> None:
+        for child in self.conductors:
+            child.stop()
 
     # What Redis says.
 
@@ -106,7 +111,7 @@ class Stack:
 
     def held(self, vim_id: str) -> dict[str, str]:
         """Which executors that live hold the VIM: executor → lease."""
-        leases = {}
+        leases: dict[str, str] = {}
         for executor in self.redis_cli("ZRANGE", "vimmon:executors", "0", "-1").split():
             if self.redis_cli("EXISTS", f"vimmon:executor:{executor}") == "1":
                 lease = self.redis_cli("HGET", f"vimmon:executor:{executor}:held", vim_id)
@@ -125,11 +130,11 @@ class Stack:
         """The jobs that are not done: waiting, running, or to be tried again."""
         return self.redis_cli("--scan", "--pattern", "rq:job:*").split()
 
-    def all_work(self) -> bool:
-        """Whether all workers have told Redis that they wait for jobs."""
+    def ready_workers(self) -> int:
+        """How many workers have told Redis that they wait for jobs."""
         names = self.redis_cli("SMEMBERS", "rq:workers").split()
         known = {self.redis_cli("HGET", name, "pid") for name in names}
-        return {str(worker.pid) for worker in self.workers()} <= known
+        return len(known & {str(worker.pid) for worker in self.workers()})
 
     # What the database says.
 
@@ -188,9 +193,13 @@ class Stack:
         return None
 
     def workers(self) -> list[psutil.Process]:
-        """The RQ workers of all conductors: the only programs that a conductor's own processes start."""
-        services = [service for conductor in self.conductors for service in _children(conductor.pid)]
-        return [worker for service in services for worker in _children(service.pid)]
+        """The RQ workers of all conductors."""
+        return [worker for conductor in self.conductors for worker in self._workers_of(conductor)]
+
+    @staticmethod
+    def _workers_of(conductor: Child) -> list[psutil.Process]:
+        """The only programs that a conductor's own processes start."""
+        return [worker for service in _children(conductor.pid) for worker in _children(service.pid)]
 
     def horses(self) -> list[psutil.Process]:
         """The processes in which workers carry out a job now."""
@@ -253,7 +262,7 @@ def running(kind: str, folder: Path) -> Iterator[Stack]:
             api=client(mistral_url=mistral.url, enforce_raw_definitions=True, session=Session(timeout=30)),
             registry=Registry.from_settings(load_settings(env)),
         )
-        parts.callback(lambda: [child.stop() for child in stack.conductors])
+        parts.callback(stack.stop_conductors)
         for _ in range(2 if kind == "three-process" else 1):
             stack.start_conductor()
         yield stack

@@ -40,25 +40,21 @@ moment = pytest.mark.parametrize("when", MOMENTS)
 def gated(whole_stack: Stack) -> Iterator[Gate]:
     """Every call of the stack's conductor to Mistral goes through it, two jobs at a time."""
     with Gate(whole_stack.mistral.port) as gate:
-        _replace_conductors(whole_stack, gate)
+        _replace_conductor(whole_stack, gate)
         yield gate
-        _replace_conductors(whole_stack, None)
+        whole_stack.stop_conductors()
+        whole_stack.start_conductor()
 
 
 @pytest.fixture
 def gate(gated: Gate, stack: Stack) -> Gate:
-    eventually(lambda: len(stack.workers()) == 2 and stack.all_work())
+    becomes(stack.ready_workers, 2)
     return gated
 
 
-def _replace_conductors(stack: Stack, gate: Gate | None, *arguments: str) -> None:
-    for conductor in stack.conductors:
-        conductor.stop()
-    if gate is None:
-        stack.start_conductor(*arguments)
-    else:
-        env = {"VIMMON_MISTRAL_URL": gate.url, "VIMMON_MISTRAL_TIMEOUT_S": "60"}
-        stack.start_conductor("--workers", "2", *arguments, env=env)
+def _replace_conductor(stack: Stack, gate: Gate) -> None:
+    stack.stop_conductors()
+    stack.start_conductor(workers=2, env={"VIMMON_MISTRAL_URL": gate.url, "VIMMON_MISTRAL_TIMEOUT_S": "60"})
 
 
 def _watched_once(stack: Stack, vim: Vim) -> None:
@@ -82,9 +78,7 @@ def test_a_killed_start_job_is_tried_again_and_leaves_one_monitor(
     _watched_once(stack, vim)
 
 
-def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(
-    stack: Stack, endpoint: Endpoint, gate: Gate
-) -> None:
+def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(stack: Stack, endpoint: Endpoint, gate: Gate) -> None:
     with gate.hold(*EXECUTE, "before") as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
         assert call.reached.wait(REACHED_WITHIN_S)
@@ -112,7 +106,8 @@ def test_an_orphan_of_a_killed_worker_and_its_successor_start_one_monitor(
 
 
 def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoint: Endpoint, gated: Gate) -> None:
-    _replace_conductors(stack, None, "--workers", "0")
+    stack.stop_conductors()
+    stack.start_conductor(workers=0)
     vims = [stack.registry.register(f"vim {n}", endpoint.url(), probe=PROBE).vim for n in range(5)]
     with ExitStack() as both:
         processes = [
@@ -138,7 +133,7 @@ def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoin
         becomes(lambda vim=vim: stack.status(vim.id), "REACHABLE")  # type: ignore[misc]  # mypy: default of a lambda
         assert stack.executions(vim.id) == {str(vim.action_id): "RUNNING"}
         assert len(stack.actions(str(vim.action_id))) == 1
-    _replace_conductors(stack, gated)  # whose worker carries out the jobs a third time
+    _replace_conductor(stack, gated)  # whose worker carries out the jobs a third time
     for vim in vims:
         _watched_once(stack, vim)
 
@@ -182,5 +177,5 @@ def test_a_conductor_told_to_leave_with_a_job_in_hand_leaves_in_time_and_the_job
         assert all_end(processes, within_s=1)
         assert stack.redis_cli("--scan", "--pattern", "vimmon:rpc:taken*") == ""
         assert stack.status(vim.id) == "PENDING"
-    _replace_conductors(stack, gate)
+    _replace_conductor(stack, gate)
     _watched_once(stack, vim)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_a_vim_that_goes_down_is_unreachable_until_it_is_back(stack: Stack, endp
     endpoint.start()
     becomes(lambda: stack.status(vim.id), "REACHABLE")
     changes = ["PENDING", "REACHABLE", "UNREACHABLE", "REACHABLE"]
-    assert stack.changes(vim.id) == [(1, old, new) for old, new in zip(changes, changes[1:], strict=False)]
+    assert stack.changes(vim.id) == [(1, old, new) for old, new in pairwise(changes)]
 
 
 def test_another_auth_url_brings_another_action(stack: Stack, endpoint: Endpoint, watch: Watch) -> None:
@@ -102,7 +103,7 @@ def test_the_old_action_exits_within_one_check(stack: Stack, endpoint: Endpoint,
     old = watch()
     stack.registry.update(old.id, auth_url=endpoint.url("/v3/"))
     line = eventually(lambda: stack.left(old.id, 1), within_s=CHECK_S * (1 + JITTER) + SLACK_S)
-    assert line.endswith(("newer action came\"", '"lease 2:' + stack.row(old.id)["action_id"] + '"', "why=bad_action"))
+    assert line.endswith(('newer action came"', '"lease 2:' + stack.row(old.id)["action_id"] + '"', "why=bad_action"))
 
 
 @pytest.mark.parametrize("whole_stack", ["three-process"], indirect=True)

@@ -1,10 +1,10 @@
-"""`vimmon.ping_vim` as Mistral uses it: rebuilt from its attributes, run in a process of the executor, never waited for."""
+"""`vimmon.ping_vim` as Mistral uses it: rebuilt from its attributes, run in an executor process, never waited for."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -63,11 +63,11 @@ def in_a_process(script: str, **environment: str) -> Any:
 
 
 @pytest.fixture
-def no_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def no_host(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be handed over to this process's host."""
     taken: list[Any] = []
     monkeypatch.setattr("vimmon.actions.action.take_on", taken.append)
-    yield taken
+    return taken
 
 
 def test_mistral_finds_it_by_its_name() -> None:
@@ -108,11 +108,11 @@ def test_mistral_does_not_wait_for_it() -> None:
 def test_a_bad_input_is_told_to_mistral_with_its_name_and_a_remedy(
     no_host: list[Any], inputs: dict[str, Any], told: str
 ) -> None:
-    given = {"vim_id": "tokyo", "action_id": "a1", "generation": 1, "probe": PROBE} | inputs
+    given: dict[str, Any] = {"vim_id": "tokyo", "action_id": "a1", "generation": 1, "probe": PROBE} | inputs
     with pytest.raises(ActionException, match=f"^vimmon: {told}") as refused:
         rebuilt(PingVim(**given)).run(None)
-    assert refused.value.__cause__.remedy in str(refused.value)  # type: ignore[union-attr]
-    assert refused.value.__cause__.remedy  # type: ignore[union-attr]
+    assert refused.value.__cause__.remedy in str(refused.value)
+    assert refused.value.__cause__.remedy
     assert "secret" not in str(refused.value)
     assert not no_host
 
@@ -123,8 +123,8 @@ def test_an_executor_patched_by_eventlet_is_refused(no_host: list[Any], monkeypa
         def is_monkey_patched(name: str) -> bool:
             return name == "socket"
 
-    monkeypatch.setitem(sys.modules, "eventlet.patcher", Patcher)  # type: ignore[arg-type]
-    with pytest.raises(ActionException, match="patched by eventlet.*native threads"):
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", Patcher)
+    with pytest.raises(ActionException, match=r"patched by eventlet.*native threads"):
         PingVim("tokyo", "a1", 1, PROBE).run(None)
     assert not no_host
 
@@ -189,6 +189,15 @@ def test_a_redis_that_is_away_is_no_reason_to_refuse() -> None:
     assert in_a_process('print(json.dumps(run("tokyo")))', VIMMON_REDIS_URL="redis://127.0.0.1:1/0") is None
 
 
+async def ended(host: thread.HostThread) -> None:
+    def end() -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
+
+    host._loop.call_soon_threadsafe(end)
+    await eventually(lambda: not host.alive)
+
+
 async def test_a_host_that_ended_is_followed_by_another(
     redis_server: RedisServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,12 +205,10 @@ async def test_a_host_that_ended_is_followed_by_another(
     PingVim("tokyo", "a1", 1, PROBE).run(None)
     first = thread._thread
     assert first is not None
-    first._loop.call_soon_threadsafe(first._loop.stop)
-    await eventually(lambda: not first.alive)
+    await ended(first)
     PingVim("tokyo", "a1", 1, PROBE).run(None)
     second = thread._thread
     assert second is not None
     assert second is not first
     await eventually(lambda: redis.hlen(f"vimmon:executor:{second.executor_id}:held") == 1)
-    second._loop.call_soon_threadsafe(second._loop.stop)
-    await eventually(lambda: not second.alive)
+    await ended(second)

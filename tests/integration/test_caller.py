@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ from vimmon.messages import TRY_AGAIN, Answer, UpdateVim, answer, error
 from vimmon.settings import Settings
 
 REPLIES = "vimmon:rpc:replies:mistral-1:42:ab12:1"
-FIRST_RETRY_S = 0.1
+FIRST_RETRY_S = 0.06
 ODD_REPLIES = [
     b"",
     b"\xff",
@@ -88,7 +88,9 @@ def update(vim_id: str = "tokyo", seq: int = 1, status: str = "REACHABLE") -> Up
 
 
 @asynccontextmanager
-async def calling(url: str, heard: Heard, *, requests_max: int = 100_000) -> AsyncIterator[Caller]:
+async def calling(
+    url: str, heard: Heard, *, requests_max: int = 100_000, first_retry_s: float = FIRST_RETRY_S
+) -> AsyncIterator[Caller]:
     client: AsyncRedis = connect(Settings.model_validate({"redis_url": url}))
     numbers = count(1)
     caller = Caller(
@@ -100,8 +102,8 @@ async def calling(url: str, heard: Heard, *, requests_max: int = 100_000) -> Asy
         rng=random.Random(7),
         request_ttl_s=60,
         requests_max=requests_max,
-        first_retry_s=FIRST_RETRY_S,
-        last_retry_s=4 * FIRST_RETRY_S,
+        first_retry_s=first_retry_s,
+        last_retry_s=4 * first_retry_s,
         pause_s=0.05,
     )
     task = asyncio.create_task(caller.run())
@@ -223,6 +225,38 @@ async def test_only_the_newest_status_of_a_vim_is_kept(caller: Caller, conductor
     conductor.reply(answer("3", Answer(status="REACHABLE")), answer("3", Answer(status="REACHABLE")))
     await eventually(lambda: heard)
     assert heard == [(update(seq=3), Answer(status="REACHABLE"))]
+
+
+def while_sending(caller: Caller, act: Callable[[], None]) -> None:
+    """Has something happen while the next call is on its way to Redis."""
+    redis: Any = caller._redis
+    send = redis.rpush
+
+    async def send_and_act(*arguments: Any) -> Any:
+        redis.rpush = send
+        act()
+        return await send(*arguments)
+
+    redis.rpush = send_and_act
+
+
+async def test_what_is_said_while_an_older_status_is_on_its_way_does_not_wait(
+    redis_server: RedisServer, conductor: Conductor, heard: Heard
+) -> None:
+    async with calling(redis_server.url, heard, first_retry_s=60) as caller:
+        while_sending(caller, lambda: caller.say(update(seq=2)))
+        caller.say(update(seq=1))
+        sent = await conductor.has_taken(2)
+        assert [one["params"]["seq"] for one in sent] == [1, 2]
+
+
+async def test_what_is_forgotten_on_its_way_is_not_sent_again(caller: Caller, conductor: Conductor) -> None:
+    while_sending(caller, lambda: caller.forget("tokyo"))
+    caller.say(update())
+    await conductor.has_taken(1)
+    caller.say(update("osaka"))
+    sent = await conductor.has_taken(5)
+    assert [one["params"]["vim_id"] for one in sent] == ["tokyo", *["osaka"] * (len(sent) - 1)]
 
 
 async def test_what_is_forgotten_is_not_said(caller: Caller, conductor: Conductor) -> None:

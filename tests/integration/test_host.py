@@ -36,7 +36,7 @@ from vimmon.vim import Vim, VimStatus, VimType
 
 UP = Outcome(status=VimStatus.REACHABLE, reason="connected in 1 ms")
 DOWN = Outcome(status=VimStatus.UNREACHABLE, reason="connection refused")
-CHECK_S = 0.4
+CHECK_S = 0.12
 ME = "mistral-1:42:ab12"
 HELD = f"vimmon:executor:{ME}:held"
 KEYS = Keys("vimmon")
@@ -247,7 +247,7 @@ async def test_a_newer_lease_ends_a_monitor_at_its_next_check(
     await eventually(lambda: not host._probing)
     asked = prober.asked[of(vim)]
     with pytest.raises(AssertionError):
-        await eventually(lambda: prober.asked[of(vim)] > asked, within_s=0.3)
+        await eventually(lambda: prober.asked[of(vim)] > asked, within_s=0.2)
 
 
 async def test_bad_action_ends_a_monitor(host: Host, conductor: Conductor, redis: Redis) -> None:
@@ -305,9 +305,11 @@ async def test_nonsense_in_redis_ends_neither_its_monitor_nor_the_others(
     lone_host.take_on(assigned("osaka"))
     redis.mset({keys.lease("tokyo"): lease, keys.status("tokyo"): status, keys.lease("osaka"): "1:a1"})
     redis.config_resetstat()
-    await eventually(lambda: calls_of(redis, "mget") >= 5)
+    await eventually(lambda: calls_of(redis, "mget") >= 4)
     assert sorted(lone_host.held) == ["osaka", "tokyo"]
-    redis.mset({keys.lease("tokyo"): "2:-", keys.lease("osaka"): "2:-"})
+    redis.set(keys.lease("osaka"), "2:-")
+    await eventually(lambda: list(lone_host.held) == ["tokyo"])
+    redis.set(keys.lease("tokyo"), "2:-")
     await eventually(lambda: not lone_host.held)
 
 
@@ -468,8 +470,8 @@ async def test_after_long_without_redis_a_tenth_of_the_probes_is_made(prober: Sc
         started = time.monotonic()
         for number in range(100):
             host.take_on(assigned(f"vim-{number}"))
-        await eventually(lambda: prober.asked.total() >= 100)  # at the full rate: in little more than 0.1 s
-        assert time.monotonic() - started > 0.4
+        await eventually(lambda: prober.asked.total() >= 50)  # at the full rate: in half of 0.1 s
+        assert time.monotonic() - started > 0.2
 
 
 # Many
@@ -500,7 +502,7 @@ async def test_two_thousand_are_checked_in_bulk_and_each_once_per_interval(
     def counts() -> Counter[str]:
         return Counter(key for check in list(checks) for key in check)
 
-    async with hosting(redis_server.url, prober, check_interval_s=1.0) as host:
+    async with hosting(redis_server.url, prober, check_interval_s=0.5) as host:
         for number in range(2000):
             host.take_on(assigned(f"vim-{number:04}", interval_s=600))
         await eventually(lambda: len(counts()) == 2000 and min(counts().values()) >= 3, within_s=20)

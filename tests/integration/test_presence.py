@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.polling import eventually
 from vimmon import __version__
@@ -22,7 +23,7 @@ from vimmon.settings import Settings
 
 ME = "mistral-1:42:ab12"
 KEY, HELD, SEEN = f"vimmon:executor:{ME}", f"vimmon:executor:{ME}:held", f"vimmon:executor:{ME}:seen"
-BEAT_S = 0.2
+BEAT_S = 0.1
 
 
 class Executor:
@@ -180,6 +181,20 @@ async def test_what_changes_while_it_is_being_written_is_written_again(redis_ser
         executor.presence._write_held = write_slowly  # type: ignore[method-assign]
         executor.hold("tokyo")
         await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", generation=8), within_s=3)
+
+
+async def test_a_write_that_failed_is_made_again(redis_server: RedisServer, redis: Redis) -> None:
+    async with living(redis_server.url, beat_s=30, seen_s=60) as executor:
+        await eventually(lambda: redis.exists(KEY))
+        write = executor.presence._write_held
+
+        async def fail(vim_ids: Any, rev: int) -> None:
+            executor.presence._write_held = write  # type: ignore[method-assign]
+            raise RedisConnectionError("reset by peer")
+
+        executor.presence._write_held = fail  # type: ignore[method-assign]
+        executor.hold("tokyo")
+        await eventually(lambda: hash_of(redis, HELD) == leases("tokyo"), within_s=5)
 
 
 async def test_a_flushed_redis_is_healed_by_the_next_beat(executor: Executor, redis: Redis) -> None:

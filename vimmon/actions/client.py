@@ -40,7 +40,10 @@ Hear = Callable[[UpdateVim, Answer], None]
 async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s: float = PAUSE_S) -> NoReturn:
     """Takes one step after another, for ever. Trouble, a bug included, only makes it pause, and is logged once."""
     trouble: str | None = None
+    me = asyncio.current_task()
     while True:
+        if me is not None and me.cancelling():  # redis-py sends with wait_for, which may swallow that
+            raise asyncio.CancelledError
         try:
             await step()
         except (RedisError, OSError) as error:

@@ -44,6 +44,8 @@ class HostThread:
             raise VimmonError(f"the monitors' thread did not start: {error}", remedy=REMEDY) from error
         self._ready.wait(START_TIMEOUT_S)
         if self._host is None:
+            if self._trouble is not None:
+                self._thread.join(START_TIMEOUT_S)
             if isinstance(self._trouble, VimmonError):
                 raise self._trouble
             why = self._trouble or f"not ready within {START_TIMEOUT_S:g} s"
@@ -70,8 +72,8 @@ class HostThread:
             if not isinstance(error, VimmonError):
                 log.exception(event("host_ended", executor=self.executor_id))
         finally:
-            self._ready.set()
             self._loop.close()
+            self._ready.set()
 
     async def _serve(self) -> None:
         redis = self._connect()

@@ -20,13 +20,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--workers", type=_count, default=1, metavar="N", help="processes that talk to Mistral (default 1)"
     )
     parser.add_argument("--no-upkeep", action="store_true", help="leave the upkeep to other conductors")
+    parser.add_argument("--no-reconcile", action="store_true", help="leave the reconciling to other conductors")
     given = parser.parse_args(arguments)
     setup_logging()
     try:
         settings = load_settings()
         check_installation(settings)
-        parts = Parts(rpc=given.rpc, workers=given.workers, upkeep=not given.no_upkeep)
-        log.info(event("conductor_started", rpc=parts.rpc, workers=parts.workers, upkeep=parts.upkeep))
+        parts = Parts(
+            rpc=given.rpc, workers=given.workers, upkeep=not given.no_upkeep, reconcile=not given.no_reconcile
+        )
+        log.info(
+            event(
+                "conductor_started",
+                rpc=parts.rpc,
+                workers=parts.workers,
+                upkeep=parts.upkeep,
+                reconcile=parts.reconcile,
+            )
+        )
         run(settings, parts)
     except VimmonError as error:
         sys.stderr.write(f"error: {error}\n  {error.remedy}\n")

@@ -15,6 +15,7 @@ import cotyledon
 from cotyledon.types import WorkerId
 
 from vimmon.conductor.presence import Presence, new_conductor_id
+from vimmon.conductor.reconcile import Reconciler
 from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
 from vimmon.conductor.upkeep import Upkeep
@@ -24,6 +25,7 @@ from vimmon.lease.store import LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
 from vimmon.registry.database import open_engine
+from vimmon.registry.repair import Repair
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
 
@@ -39,12 +41,18 @@ class Parts:
     rpc: int = 1
     workers: int = 1
     upkeep: bool = True
+    reconcile: bool = True
 
 
 def run(settings: Settings, parts: Parts) -> None:
     """Runs them until SIGTERM, or SIGINT; then leaves within ten seconds, with nothing in hand."""
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=LEAVE_WITHIN_S)
-    for service, count in ((Rpc, parts.rpc), (Worker, parts.workers), (Chores, int(parts.upkeep))):
+    for service, count in (
+        (Rpc, parts.rpc),
+        (Worker, parts.workers),
+        (Chores, int(parts.upkeep)),
+        (Reconcile, int(parts.reconcile)),
+    ):
         if count:
             manager.add(service, workers=count, args=(settings,))
     manager.run()
@@ -109,6 +117,29 @@ class Chores(_Looping):
                 settings=self.settings,
                 conductor_id=new_conductor_id(),
             ).run(self.stop, time.monotonic)
+        finally:
+            self.ended.set()
+
+
+class Reconcile(_Looping):
+    """Compares what is wanted with what is held, and mends it."""
+
+    name = "vimmon-reconcile"
+
+    def run(self) -> None:
+        settings = self.settings
+        redis = connect(settings)
+        reconciler = Reconciler(
+            redis=redis,
+            leases=LeaseStore(redis, Keys(settings.prefix), ttl_s=settings.lease_ttl_s),
+            jobs=JobQueue(redis, name=settings.prefix),
+            repair=Repair(open_engine(settings.database_url.get_secret_value())),
+            settings=settings,
+            name=new_conductor_id(),
+            clock=time.monotonic,
+        )
+        try:
+            reconciler.run(self.stop)
         finally:
             self.ended.set()
 

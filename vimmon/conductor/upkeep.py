@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.scheduler import RQScheduler
-from rq.scripts import acquire_or_refresh_lock
+from rq.scripts import acquire_or_refresh_lock, release_lock
 from rq.serializers import JSONSerializer
 
 from vimmon.conductor.requests import RequestList
@@ -64,6 +64,7 @@ class Upkeep:
         self._requests = RequestList(redis, self._keys, conductor_id)
         self._scheduler = RQScheduler([jobs.queue.name], connection=redis, serializer=JSONSerializer)
         self._scheduler.prepare_registries([jobs.queue.name])
+        self._retry_lock = RQScheduler.get_locking_key(jobs.queue.name)
         self.chores = [
             Chore("fetch_back", settings.conductor_beat_s, self.fetch_back),
             Chore("retry_jobs", RETRY_TICK_S, self.retry_jobs),
@@ -83,6 +84,10 @@ class Upkeep:
                     except (VimmonError, RedisError) as trouble:
                         log.warning(event("chore_not_done", chore=chore.name, error=trouble))
             stop.wait(max(0.0, min(chore.due for chore in self.chores) - clock()))
+        try:
+            release_lock(self._redis, self._retry_lock, self._name)
+        except RedisError as trouble:  # it expires by itself
+            log.info(event("farewell_not_sent", error=trouble))
 
     def fetch_back(self) -> int:
         """Puts back in the request list what dead conductors had taken."""
@@ -100,8 +105,7 @@ class Upkeep:
 
     def retry_jobs(self) -> None:
         """Lets the jobs go whose waiting time is over. Only one conductor at a time: twice would run them twice."""
-        lock = RQScheduler.get_locking_key(self._jobs.queue.name)
-        if acquire_or_refresh_lock(self._redis, lock, self._name, LOCK_TTL_S) != "taken":
+        if acquire_or_refresh_lock(self._redis, self._retry_lock, self._name, LOCK_TTL_S) != "taken":
             self._scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
 
     def enqueue_forgotten(self) -> int:

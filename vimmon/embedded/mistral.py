@@ -5,7 +5,7 @@ import importlib.util
 import json
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,14 +34,25 @@ class MistralServer:
 
     Configuration, data and log live in the folder, for the next one that is started there. `env` is added to the
     environment of the process, and so of the actions: VIMMON_REDIS_URL, for instance. Without a `port`, a free one is
-    chosen anew at each start.
+    chosen anew at each start. What the file `config` says in Mistral's own terms is stronger than what is set here; one
+    that wants a token needs another `works`, which tells whether the Mistral at a URL is ready.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        config: Path | None = None,
+        works: Callable[[str], bool] = mistral_works,
+    ) -> None:
         self.port = port or 0
         self._folder = folder
         self._port_is_given = port is not None
         self._env = dict(env or {})
+        self._config = config
+        self._works = works
         self._child: Child | None = None
 
     @property
@@ -74,10 +85,11 @@ class MistralServer:
             "vimmon.embedded.mistral_process",
             str(self._folder.absolute()),
             str(self.port),
+            *(("--config", str(self._config.absolute())) if self._config else ()),
         ]
         self._child = Child("mistral", command, self._folder, env={"MALLOC_ARENA_MAX": "2", **self._env})
         try:
-            self._child.wait_ready(lambda: mistral_works(self.url), START_TIMEOUT_S)
+            self._child.wait_ready(lambda: self._works(self.url), START_TIMEOUT_S)
         except BaseException:
             self.stop()
             raise

@@ -84,7 +84,7 @@ def set_up_logging() -> None:
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # it is imported, but not used
 
 
-def start_services(config: Path) -> list[Service]:
+def start_services(configs: Sequence[Path]) -> list[Service]:
     """Start the API, the engine and the executor in threads of this process; return them in the order to stop them."""
     from oslo_service import backend
 
@@ -95,7 +95,7 @@ def start_services(config: Path) -> list[Service]:
     from mistral.engine import engine_server
     from mistral.executors import executor_server
 
-    mistral_config.parse_args(args=["--config-file", str(config)])
+    mistral_config.parse_args(args=[part for config in configs for part in ("--config-file", str(config))])
     db_api.setup_db()
     api: Service = api_service.WSGIService("mistral_api")
     api.start()  # first: it makes new RPC clients, and the others must share them
@@ -122,12 +122,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m vimmon.embedded.mistral_process", description=__doc__)
     parser.add_argument("folder", type=Path, help="where configuration and data live")
     parser.add_argument("port", type=int, help="the API's port on 127.0.0.1")
+    parser.add_argument("--config", type=Path, action="append", default=[], help="more configuration; it wins")
     arguments = parser.parse_args(argv)
     wanted_end = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: wanted_end.set())
     set_up_logging()
-    services = start_services(prepare(arguments.folder, arguments.port))
+    services = start_services([prepare(arguments.folder, arguments.port), *arguments.config])
     wanted_end.wait()
     stop_services(services)
     logging.shutdown()

@@ -60,6 +60,14 @@ class Keys:
         return f"{self.prefix}:conductor:{conductor_id}"
 
     @property
+    def reconciler(self) -> str:
+        return f"{self.prefix}:reconciler"
+
+    @property
+    def epoch(self) -> str:
+        return f"{self.prefix}:epoch"
+
+    @property
     def installation(self) -> str:
         return f"{self.prefix}:installation"
 

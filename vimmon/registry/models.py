@@ -93,6 +93,8 @@ class VimRow(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cleaned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when Mistral had nothing left of it
+    starts: Mapped[int] = mapped_column(Integer, server_default="0")  # in vain, since it was last held
+    awaited_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its last start, or the execution of that
 
     __table_args__ = (
         UniqueConstraint("live_name", name="uq_vims_live_name"),

@@ -46,7 +46,7 @@ class VimStore:
 
         def work(connection: Connection) -> Vim:
             now = clock(connection)
-            times = {"status_since": now, "created_at": now, "updated_at": now}
+            times = {"status_since": now, "created_at": now, "updated_at": now, "awaited_since": now}
             with unique_name(name):
                 connection.execute(insert(VIMS).values(**columns, **times, status=VimStatus.PENDING, status_seq=0))
             return vim_of(living(connection, vim_id))
@@ -90,7 +90,7 @@ class VimStore:
         """
         columns = columns_of(action_id=action_id, auth_url=auth_url, probe=probe, vim_type=vim_type, name=name)
         columns |= {"generation": expected_generation + 1, "status": VimStatus.PENDING, "status_seq": 0}
-        columns |= {"reason": None, "holder": None, "execution_id": None}
+        columns |= {"reason": None, "holder": None, "execution_id": None, "starts": 0}
         guarded = update(VIMS).where(VIMS.c.id == vim_id, VIMS.c.generation == expected_generation)
 
         def work(connection: Connection) -> Vim:
@@ -98,7 +98,9 @@ class VimStore:
             now = clock(connection)
             since = before.status_since if before.status == VimStatus.PENDING else now
             with unique_name(name):
-                result = connection.execute(guarded.values(**columns, status_since=since, updated_at=now))
+                result = connection.execute(
+                    guarded.values(**columns, status_since=since, updated_at=now, awaited_since=now)
+                )
             if not result.rowcount:
                 raise VimChanged(vim_id)
             if before.status != VimStatus.PENDING:
@@ -156,7 +158,7 @@ class VimStore:
     def record_execution(self, vim_id: str, *, generation: int, execution_id: str) -> bool:
         """Whether the execution was recorded: False when `generation` is not the row's any more."""
         check_text("execution_id", execution_id, ID_MAX)
-        return self._update(vim_id, VIMS.c.generation == generation, execution_id=execution_id)
+        return self._update(vim_id, VIMS.c.generation == generation, execution_id=execution_id, awaited_since=utc_now())
 
     def record_clean(self, vim_id: str) -> bool:
         """That Mistral has nothing left of a de-registered VIM. False when known already, when it lives or is gone."""

@@ -1,0 +1,200 @@
+"""Carries out what `plan` finds: starts what is missing, restarts what is lost, says UNKNOWN of what nobody watches.
+
+Every write is guarded by what was read, so two reconcilers at once change nothing twice; that only one works at a time
+saves work, and no more. It reads Redis first and the database afterwards: a cache that is ahead of the row then proves
+that the database lost what it had taken.
+"""
+
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeVar, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from vimmon.conductor.plan import Limits, Memory, Plan, Restart, Row, Sight, plan
+from vimmon.conductor.sight import Lookout, Seen
+from vimmon.errors import VimmonError
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import CommittedStatus, Lease
+from vimmon.lease.store import Cached, LeaseStore
+from vimmon.log import event
+from vimmon.mistral.queue import JobQueue
+from vimmon.registry.repair import Glance, Repair
+from vimmon.settings import Settings
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+BULK = 500
+LOCK_PASSES = 2.5  # how many passes the lock outlives
+REFRESH_SLICES = 3  # a lease is written anew this often in its time to live, at least
+FORGET_EXECUTORS_S = 3600
+
+
+class Reconciler:
+    """`run_once` raises redis's own errors and DatabaseUnreachable; the next pass begins anew."""
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        leases: LeaseStore,
+        jobs: JobQueue,
+        repair: Repair,
+        settings: Settings,
+        name: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._redis = redis
+        self._leases = leases
+        self._jobs = jobs
+        self._repair = repair
+        self._keys = Keys(settings.prefix)
+        self._name = name
+        self._interval_s = settings.reconcile_interval_s
+        self._clock = clock
+        self._lookout = Lookout(redis, self._keys, leases, stuck_after_s=3 * settings.check_interval_s)
+        self._limits = Limits(
+            start_grace_s=settings.start_grace_s,
+            unknown_after_s=settings.unknown_after_s,
+            verdict_gap_s=settings.reconcile_interval_s,
+            hold_s=settings.mass_loss_wait_s,
+        )
+        self._lock_ms = round(LOCK_PASSES * settings.reconcile_interval_s * 1000)
+        self._refresh_s = settings.lease_ttl_s / REFRESH_SLICES
+        self._refreshed: float | None = None
+        self._memory = Memory()
+        self._vim_ids: list[str] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """One pass after another until `stop` is set; then the turn is another's."""
+        while not stop.wait(self._interval_s):
+            try:
+                self.run_once()
+            except (VimmonError, RedisError) as trouble:
+                log.warning(event("reconcile_not_done", error=trouble))
+        with contextlib.suppress(RedisError):  # it expires by itself
+            if self._redis.get(self._keys.reconciler) == self._name.encode():
+                self._redis.delete(self._keys.reconciler)
+
+    def run_once(self) -> Plan | None:
+        """One pass; None where another reconciler works."""
+        if not self._my_turn():
+            self._memory = Memory()  # what is remembered from before says nothing when the turn comes back
+            return None
+        seen = self._lookout.look(self._vim_ids)
+        glances = self._repair.glance()
+        self._vim_ids = [glance.vim_id for glance in glances]
+        living = [glance for glance in glances if not glance.deleted]
+        sight = self._sight(seen)
+        found, self._memory = plan(map(_row, living), sight, self._memory, self._clock(), self._limits)
+        self._carry_out(found, {glance.vim_id: glance for glance in living})
+        self._mend_cache(glances, seen)
+        self._redis.zremrangebyscore(self._keys.executors, 0, seen.as_of_ms / 1000 - FORGET_EXECUTORS_S)
+        return found
+
+    def _my_turn(self) -> bool:
+        if self._redis.set(self._keys.reconciler, self._name, nx=True, px=self._lock_ms):
+            return True
+        if cast(bytes | None, self._redis.get(self._keys.reconciler)) != self._name.encode():
+            return False
+        return bool(self._redis.set(self._keys.reconciler, self._name, px=self._lock_ms))
+
+    def _sight(self, seen: Seen) -> Sight:
+        leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
+        intervals_s = self._repair.intervals_s(list(seen.stuck))
+        stuck = {
+            vim_id: idle_s
+            for vim_id, idle_s in seen.stuck.items()
+            if vim_id in intervals_s and idle_s > 3 * intervals_s[vim_id]
+        }
+        return Sight(leases, seen.held, stuck, seen.epoch_changed)
+
+    def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
+        for restart in found.restarts:
+            self._restart(restart, rows[restart.vim_id])
+        for vim_id, generation in found.starts:
+            if self._jobs.start(vim_id, generation):
+                log.info(event("start_enqueued_again", vim_id=vim_id, generation=generation))
+        for lost in found.unwatched:
+            if self._repair.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq, reason=lost.reason):
+                old = rows[lost.vim_id].status
+                fields = {"vim_id": lost.vim_id, "generation": lost.generation, "old": old, "new": "UNKNOWN"}
+                log.info(event("status_changed", **fields, reason=lost.reason))
+        self._repair.arrived(found.arrived)
+        if found.postponed:
+            log.info(event("restarts_postponed", vims=found.postponed, holding=found.holding))
+
+    def _restart(self, restart: Restart, row: Glance) -> None:
+        action_id = str(uuid.uuid4())
+        if not self._repair.restart(
+            restart.vim_id, generation=restart.generation, to=restart.to, action_id=action_id, in_vain=restart.in_vain
+        ):
+            return
+        log.info(event("restarted", vim_id=restart.vim_id, generation=restart.to, reason=restart.reason))
+        self._leases.grant(restart.vim_id, Lease(restart.to, action_id))
+        self._jobs.start(restart.vim_id, restart.to)
+        if row.action_id is not None:
+            self._jobs.stop(restart.vim_id, row.action_id)
+
+    def _mend_cache(self, glances: Iterable[Glance], seen: Seen) -> None:
+        """Writes leases and statuses where they differ from their row, and now and then all, so that they live on."""
+        now = self._clock()
+        refresh = self._refreshed is None or now - self._refreshed >= self._refresh_s
+        if refresh:
+            self._refreshed = now
+        leases: dict[str, Lease] = {}
+        statuses: dict[str, CommittedStatus] = {}
+        ahead: list[str] = []
+        for glance in glances:
+            cached = seen.cached.get(glance.vim_id, Cached(None, None))
+            lease, status = Lease(glance.generation, glance.action_id), _status(glance)
+            if refresh or cached.lease != lease:
+                leases[glance.vim_id] = lease
+            if _ahead(cached.status, glance):
+                ahead.append(self._keys.status(glance.vim_id))
+            elif status is not None and (refresh or cached.status != status):
+                statuses[glance.vim_id] = status
+        if ahead:
+            self._redis.delete(*ahead)  # its monitor misses it at the next check, and says what is so
+            log.warning(event("database_lost_statuses", vims=len(ahead)))
+        for some in _chunks(leases):
+            self._leases.advance(some, {}, as_of_ms=seen.as_of_ms)
+        for batch in _chunks(statuses):
+            self._leases.advance({}, batch, as_of_ms=seen.as_of_ms)
+
+
+def _chunks(values: Mapping[str, T]) -> Iterator[dict[str, T]]:
+    items = iter(values.items())
+    while some := dict(islice(items, BULK)):
+        yield some
+
+
+def _row(glance: Glance) -> Row:
+    return Row(
+        vim_id=glance.vim_id,
+        generation=glance.generation,
+        action_id=glance.action_id,
+        status=glance.status,
+        seq=glance.seq,
+        holder=glance.holder,
+        execution_id=glance.execution_id,
+        starts=glance.starts,
+        idle_s=glance.awaited_s,
+    )
+
+
+def _status(glance: Glance) -> CommittedStatus | None:
+    if glance.holder is None or glance.seq == 0:
+        return None
+    return CommittedStatus(glance.generation, glance.seq, glance.status, glance.holder)
+
+
+def _ahead(cached: CommittedStatus | None, glance: Glance) -> bool:
+    """Whether Redis remembers a report of this generation that the row does not know, though it was read later."""
+    return cached is not None and cached.generation == glance.generation and cached.seq > glance.seq

@@ -1,0 +1,89 @@
+"""What Redis tells the reconciler: who lives and holds what, which leases stand, whether it is the Redis it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease, parse_lease
+from vimmon.lease.store import Cached, LeaseStore
+
+BULK = 1000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`as_of_ms` is Redis's time before anything was read."""
+
+    as_of_ms: int
+    epoch_changed: bool
+    held: dict[str, dict[str, Lease]]
+    stuck: dict[str, float]
+    cached: dict[str, Cached]
+
+
+class Lookout:
+    """Raises redis's own errors while Redis is away."""
+
+    def __init__(self, redis: Redis, keys: Keys, leases: LeaseStore, *, stuck_after_s: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._leases = leases
+        self._stuck_after_s = stuck_after_s
+        self._known: dict[str, tuple[bytes | None, dict[str, Lease]]] = {}  # executor → held_rev and what it holds
+
+    def look(self, vim_ids: Sequence[str]) -> Seen:
+        """What holds of these VIMs now."""
+        as_of_ms = self._leases.now_ms()
+        epoch_changed = self._epoch_changed()
+        executors = self._alive()
+        held = {executor: self._held(executor, rev) for executor, rev in executors.items()}
+        self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
+        cached: dict[str, Cached] = {}
+        for start in range(0, len(vim_ids), BULK):
+            some = vim_ids[start : start + BULK]
+            cached |= dict(zip(some, self._leases.read(some), strict=True))
+        return Seen(as_of_ms, epoch_changed, held, self._stuck(list(executors), as_of_ms / 1000), cached)
+
+    def _epoch_changed(self) -> bool:
+        """Whether Redis was restarted, replaced by a replica, or flushed, since somebody last looked."""
+        run_id = str(self._redis.info("server")["run_id"]).encode()
+        before = self._redis.set(self._keys.epoch, run_id, get=True)
+        return before != run_id
+
+    def _alive(self) -> dict[str, bytes | None]:
+        """The executors whose heartbeat has not expired, and the revision of what they hold."""
+        names = [name.decode() for name in cast(list[bytes], self._redis.zrange(self._keys.executors, 0, -1))]
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.pttl(self._keys.executor(name))
+            pipeline.hget(self._keys.executor(name), "held_rev")
+        answers = pipeline.execute()
+        return {
+            name: rev
+            for name, ttl_ms, rev in zip(names, answers[::2], answers[1::2], strict=True)
+            if isinstance(ttl_ms, int) and ttl_ms > 0
+        }
+
+    def _held(self, executor: str, rev: bytes | None) -> dict[str, Lease]:
+        known_rev, known = self._known.get(executor, (None, {}))
+        if rev is not None and rev == known_rev and self._redis.hlen(self._keys.held(executor)) == len(known):
+            return known
+        found = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.held(executor)))
+        leases = {vim_id.decode(): parse_lease(text.decode("utf-8", "replace")) for vim_id, text in found.items()}
+        return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
+
+    def _stuck(self, executors: Sequence[str], now_s: float) -> dict[str, float]:
+        """The VIMs that living executors hold and have not looked at for too long, and for how long."""
+        stuck: dict[str, float] = {}
+        for executor in executors:
+            for vim_id, at in cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor))).items():
+                try:
+                    idle_s = now_s - float(at)
+                except ValueError:
+                    continue
+                if idle_s > self._stuck_after_s:
+                    stuck[vim_id.decode()] = idle_s
+        return stuck

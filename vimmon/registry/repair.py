@@ -1,0 +1,137 @@
+"""What the reconciler reads and writes: all VIMs at a glance, a new generation, a status that nobody stands for.
+
+Every write is guarded by what was read: two reconcilers that come to the same conclusion change a VIM once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+
+from vimmon.probes import probe_for
+from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
+from vimmon.registry.rows import wanted_of
+from vimmon.registry.transactions import clock, read, write
+from vimmon.vim import VimStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A VIM as far as its watching goes. `awaited_s`: since its last start; `deleted`: it is de-registered."""
+
+    vim_id: str
+    generation: int
+    action_id: str | None
+    status: VimStatus
+    seq: int
+    holder: str | None
+    execution_id: str | None
+    starts: int
+    awaited_s: float
+    deleted: bool
+
+
+GLANCED = (
+    VIMS.c.id,
+    VIMS.c.generation,
+    VIMS.c.action_id,
+    VIMS.c.status,
+    VIMS.c.status_seq,
+    VIMS.c.holder,
+    VIMS.c.execution_id,
+    VIMS.c.starts,
+    VIMS.c.awaited_since,
+    VIMS.c.deleted_at,
+)
+
+
+class Repair:
+    """Raises DatabaseUnreachable and SchemaOutdated."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def glance(self) -> list[Glance]:
+        """Every VIM, those that are de-registered and not yet purged included."""
+
+        def work(connection: Connection) -> list[Glance]:
+            now = clock(connection)
+            return [_glance(row, now) for row in connection.execute(select(*GLANCED))]
+
+        return read(self._engine, work)
+
+    def restart(self, vim_id: str, *, generation: int, to: int, action_id: str, in_vain: bool) -> bool:
+        """Wants another action, of generation `to`; the status stays. False: the generation is another by now."""
+        statement = (
+            update(VIMS)
+            .where(VIMS.c.id == vim_id, VIMS.c.generation == generation, VIMS.c.deleted_at.is_(None))
+            .values(
+                generation=to,
+                action_id=action_id,
+                status_seq=0,
+                holder=None,
+                execution_id=None,
+                starts=VIMS.c.starts + 1 if in_vain else 0,
+            )
+        )
+
+        def work(connection: Connection) -> bool:
+            now = clock(connection)
+            return connection.execute(statement.values(updated_at=now, awaited_since=now)).rowcount == 1
+
+        return write(self._engine, work)
+
+    def intervals_s(self, vim_ids: Sequence[str]) -> dict[str, float]:
+        """The probe intervals of these VIMs."""
+        query = select(VIMS).where(VIMS.c.id.in_(vim_ids))
+        found = read(self._engine, lambda connection: connection.execute(query).all()) if vim_ids else []
+        wanted = [wanted_of(row) for row in found]
+        return {vim.vim_id: probe_for(vim.type, vim.auth_url, vim.probe).interval_s for vim in wanted}
+
+    def arrived(self, vim_ids: Sequence[str]) -> None:
+        """Their actions are held: what was in vain before does not count any more."""
+        statement = update(VIMS).where(VIMS.c.id == bindparam("vim")).values(starts=0)
+        if vim_ids:
+            write(
+                self._engine,
+                lambda connection: connection.execute(statement, [{"vim": vim_id} for vim_id in sorted(vim_ids)]),
+            )
+
+    def unwatched(self, vim_id: str, *, generation: int, seq: int, reason: str) -> bool:
+        """Makes the status UNKNOWN. False: somebody has reported since. The seq stays: one under way still wins."""
+        guarded = (VIMS.c.id == vim_id, VIMS.c.generation == generation, VIMS.c.status_seq == seq)
+        living = (*guarded, VIMS.c.deleted_at.is_(None), VIMS.c.status != VimStatus.UNKNOWN)
+
+        def work(connection: Connection) -> bool:
+            row = connection.execute(select(VIMS.c.status, VIMS.c.action_id).where(*living).with_for_update()).first()
+            if row is None:
+                return False
+            now = clock(connection)
+            why = reason[:REASON_MAX]
+            values = {"status": VimStatus.UNKNOWN, "reason": why, "status_since": now, "updated_at": now}
+            if not connection.execute(update(VIMS).where(*living).values(**values)).rowcount:
+                return False
+            change = {"vim_id": vim_id, "at": now, "old": row.status, "new": VimStatus.UNKNOWN, "reason": why}
+            change |= {"generation": generation, "seq": seq, "action_id": row.action_id or ""}
+            connection.execute(insert(STATUS_CHANGES).values(**change))
+            return True
+
+        return write(self._engine, work)
+
+
+def _glance(row: Any, now: datetime) -> Glance:
+    deleted = row.deleted_at is not None
+    return Glance(
+        vim_id=row.id,
+        generation=row.generation,
+        action_id=None if deleted else row.action_id,
+        status=VimStatus(row.status),
+        seq=row.status_seq,
+        holder=row.holder,
+        execution_id=row.execution_id,
+        starts=row.starts,
+        awaited_s=(now - row.awaited_since).total_seconds() if row.awaited_since else 0.0,
+        deleted=deleted,
+    )
