@@ -150,7 +150,10 @@ def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
         raise ValueError("not an answer")
     if "error" in data:
         problem = data["error"] if isinstance(data["error"], dict) else {}
-        return data["id"], CallFailed(int(problem.get("code", INTERNAL_ERROR)), str(problem.get("message", "")))
+        code = problem.get("code", INTERNAL_ERROR)
+        if not isinstance(code, int):
+            raise ValueError("its error has no code")
+        return data["id"], CallFailed(code, str(problem.get("message", "")))
     return data["id"], Answer.model_validate(data.get("result"))
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from redis.connection import parse_url
+
 from vimmon.errors import SettingsError
 
 DEFAULT_SENTINEL_PORT = 26379
@@ -28,6 +30,13 @@ def parse_redis_url(url: str) -> SentinelPlace | str:
     """The Sentinels to ask, or the URL itself where it names one Redis. Raises SettingsError; never repeats the URL."""
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss", "unix"):
+        try:
+            parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError:  # its text may repeat a password
+            raise SettingsError(
+                "VIMMON_REDIS_URL: its port, database number or an option cannot be read",
+                remedy="Write it like redis://127.0.0.1:6379/0",
+            ) from None
         return url
     if scheme != "redis+sentinel":
         raise SettingsError(

@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Literal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Literal
 
 import pytest
 
@@ -50,6 +51,44 @@ def gated(whole_stack: Stack) -> Iterator[Gate]:
 def gate(gated: Gate, stack: Stack) -> Gate:
     becomes(stack.ready_workers, 2)
     return gated
+
+
+@pytest.fixture
+def no_workers(stack: Stack, gate: Gate) -> Iterator[None]:
+    """Nobody but the test carries out jobs."""
+    stack.stop_conductors()
+    stack.start_conductor(workers=0)
+    yield
+    _replace_conductor(stack, gate)
+
+
+@dataclass
+class Starter:
+    """A process that carries out jobs `start_monitor` of generation 1 when it is told to."""
+
+    given: IO[str]
+    said: IO[str]
+
+    def begin(self, vim_id: str) -> None:
+        self.given.write(f"{vim_id}\n")
+        self.given.flush()
+
+    def outcome(self) -> str:
+        return self.said.readline().strip()
+
+
+@contextmanager
+def starter(stack: Stack) -> Iterator[Starter]:
+    command, env = [sys.executable, "-c", START_JOB], {**os.environ, **stack.env}
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        starter = Starter(process.stdin, process.stdout)
+        try:
+            assert starter.outcome() == "ready"
+            yield starter
+        finally:
+            process.kill()
 
 
 def _replace_conductor(stack: Stack, gate: Gate) -> None:
@@ -105,37 +144,37 @@ def test_an_orphan_of_a_killed_worker_and_its_successor_start_one_monitor(
     _watched_once(stack, vim)
 
 
-def test_a_start_job_run_by_two_at_once_starts_one_monitor(stack: Stack, endpoint: Endpoint, gated: Gate) -> None:
-    stack.stop_conductors()
-    stack.start_conductor(workers=0)
+def test_a_start_job_run_by_two_at_once_starts_one_monitor(
+    stack: Stack, endpoint: Endpoint, gate: Gate, no_workers: None
+) -> None:
     vims = [stack.registry.register(f"vim {n}", endpoint.url(), probe=PROBE).vim for n in range(5)]
-    with ExitStack() as both:
-        processes = [
-            both.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", START_JOB],
-                    env={**os.environ, **stack.env},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(2)
-        ]
-        streams = [(process.stdin, process.stdout) for process in processes if process.stdin and process.stdout]
-        assert [out.readline() for _, out in streams] == ["ready\n"] * 2
+    with starter(stack) as one, starter(stack) as two:
         for vim in vims:
-            for given, _ in streams:
-                given.write(f"{vim.id}\n")
-                given.flush()
-            assert [out.readline() for _, out in streams] == ["done\n"] * 2
+            one.begin(vim.id)
+            two.begin(vim.id)
+            assert [one.outcome(), two.outcome()] == ["done", "done"]
     for vim in vims:
         becomes(lambda vim=vim: stack.status(vim.id), "REACHABLE")  # type: ignore[misc]  # mypy: default of a lambda
         assert stack.executions(vim.id) == {str(vim.action_id): "RUNNING"}
         assert len(stack.actions(str(vim.action_id))) == 1
-    _replace_conductor(stack, gated)  # whose worker carries out the jobs a third time
+    _replace_conductor(stack, gate)  # whose worker carries out the jobs a third time
     for vim in vims:
         _watched_once(stack, vim)
+
+
+def test_a_start_job_that_comes_after_a_change_leaves_the_new_monitor_alone(
+    stack: Stack, endpoint: Endpoint, gate: Gate
+) -> None:
+    old = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+    new = stack.registry.update(old.id, auth_url=endpoint.url("/v3/")).vim
+    _watched_once(stack, new)
+    (action,), row = stack.actions(str(new.action_id)), stack.row(new.id)
+    with starter(stack) as late:
+        late.begin(old.id)
+        assert late.outcome() == "done"
+    _watched_once(stack, new)
+    assert [found.id for found in stack.actions(str(new.action_id))] == [action.id]
+    assert stack.row(new.id) == row
 
 
 @moment

@@ -173,8 +173,8 @@ print(json.dumps(found))
         ("VIMMON_CHECK_INTERVAL_S", "often", "VIMMON_CHECK_INTERVAL_S: "),
         ("VIMMON_CHECK_INTERVALL_S", "60", "the nearest is VIMMON_CHECK_INTERVAL_S"),
         ("VIMMON_REDIS_URL", "http://localhost", "VIMMON_REDIS_URL: begins with none of"),
-        ("VIMMON_REDIS_URL", "redis://me:secret/1@localhost:6379", "VIMMON_REDIS_URL: it is not a URL"),
-        ("VIMMON_REDIS_URL", "redis://localhost:port", "VIMMON_REDIS_URL: it is not a URL"),
+        ("VIMMON_REDIS_URL", "redis://me:secret/1@localhost:6379", "VIMMON_REDIS_URL: its port"),
+        ("VIMMON_REDIS_URL", "redis://localhost:port", "VIMMON_REDIS_URL: its port"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told_to_mistral(variable: str, value: str, told: str) -> None:

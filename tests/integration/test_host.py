@@ -333,11 +333,12 @@ async def test_a_higher_generation_takes_the_place_of_a_lower(
     host: Host, prober: ScriptedProber, conductor: Conductor, redis: Redis
 ) -> None:
     vim = await watched(host, conductor)
+    prober.hang.add(of(vim))
+    asked = prober.asked[of(vim)]
+    await eventually(lambda: prober.asked[of(vim)] > asked)
     newer = conductor.vims.restart(
         vim.id, expected_generation=1, action_id=str(uuid4()), auth_url="http://elsewhere:5000"
     )
-    prober.hang.add(of(vim))
-    await eventually(lambda: host._probing)
     prober.scripts["http://elsewhere:5000"] = DOWN
     assert host.take_on(assignment_of(newer))
     await conductor.says(vim, VimStatus.UNREACHABLE)
@@ -414,11 +415,14 @@ async def test_a_probe_that_hangs_holds_up_nobody(
     await eventually(lambda: prober.cancelled[of(stuck)])
 
 
-async def test_a_round_without_a_monitor_is_nothing(lone_host: Host, prober: ScriptedProber) -> None:
+async def test_a_round_without_a_monitor_is_nothing(
+    lone_host: Host, prober: ScriptedProber, caplog: pytest.LogCaptureFixture
+) -> None:
     lone_host._probes.add("ghost", 0.1, asyncio.get_running_loop().time())
     lone_host._checks.add("ghost", 0.1, asyncio.get_running_loop().time())
     lone_host.take_on(assigned("tokyo"))
     await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 5)
+    assert "task_failed" not in caplog.text
 
 
 async def test_probes_end_with_their_host(redis_server: RedisServer, prober: ScriptedProber) -> None:

@@ -64,7 +64,10 @@ def test_a_number_of_another_length_is_compared_as_a_number(store: LeaseStore) -
     assert not store.grant(VIM, Lease(9, "nine"))
 
 
-@pytest.mark.parametrize("garbage", [b"", b"x", b"7", b":a", b"7:", b"\xff", b"7.5:a", b"-7:a"])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"x", b"7", b":a", b"7:", b"\xff", b"7.5:a", b"-7:a", b"9" * 16 + b":a", b"9" * 5000 + b":a:REACHABLE:h"],
+)
 def test_garbage_is_read_as_nothing_and_overwritten(store: LeaseStore, redis: Redis, garbage: bytes) -> None:
     redis.set("vimmon:lease:v", garbage)
     redis.set("vimmon:status:v", garbage)

@@ -96,6 +96,8 @@ def test_answers_are_read_as_they_were_written() -> None:
         b'{"id":1}',
         b'{"id":1,"result":{"status":"FINE"}}',
         b'{"id":1,"error":{"code":"x"}}',
+        b'{"id":1,"error":{"code":null}}',
+        b'{"id":1,"error":{"code":[]}}',
     ],
 )
 def test_what_is_no_answer_is_a_value_error(raw: bytes) -> None:

@@ -19,6 +19,8 @@ def test_sentinels_are_named_with_their_service() -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        "redis://h:s3cr3t/0",
+        "redis://h:1/0?socket_timeout=s3cr3t",
         "http://h",
         "",
         "h:6379",

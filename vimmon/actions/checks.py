@@ -1,6 +1,6 @@
 """The minute check: reads, for many monitors at once, the leases and statuses that Redis has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from redis.asyncio import Redis
@@ -22,7 +22,7 @@ async def read_leases(
         names = [key for vim_id in some for key in (keys.lease(vim_id), keys.status(vim_id))]
         values = [_text(value) for value in cast(list[object], await redis.mget(names))]
         found += [
-            (vim_id, _readable(parse_lease, lease), _readable(parse_status, status))
+            (vim_id, parse_lease(lease), parse_status(status))
             for vim_id, lease, status in zip(some, values[::2], values[1::2], strict=True)
         ]
     return found
@@ -30,10 +30,3 @@ async def read_leases(
 
 def _text(value: object) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
-
-
-def _readable(parse: Callable[[str | None], T | None], text: str | None) -> T | None:
-    try:
-        return parse(text)
-    except ValueError:  # a number of thousands of digits
-        return None

@@ -8,14 +8,12 @@ import logging
 import os
 import threading
 
-from redis.asyncio import Redis
-
 from vimmon.actions.connection import connect
 from vimmon.actions.host import Host
 from vimmon.actions.monitor import Assignment
 from vimmon.actions.presence import new_executor_id
 from vimmon.actions.probing import Prober
-from vimmon.errors import SettingsError, VimmonError
+from vimmon.errors import VimmonError
 from vimmon.log import event
 from vimmon.settings import Settings, load_settings
 
@@ -76,7 +74,7 @@ class HostThread:
             self._ready.set()
 
     async def _serve(self) -> None:
-        redis = self._connect()
+        redis = connect(self._settings)
         try:
             async with Prober() as prober:
                 self._host = Host(self._settings, redis, prober, self.executor_id)
@@ -85,12 +83,6 @@ class HostThread:
                 await self._host.run()
         finally:
             await redis.aclose()
-
-    def _connect(self) -> Redis:
-        try:
-            return connect(self._settings)
-        except ValueError:  # its text may repeat a password
-            raise SettingsError("VIMMON_REDIS_URL: it is not a URL (bad port or database number)") from None
 
 
 _lock = threading.Lock()

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from vimmon.vim import VimStatus
 
 TOMBSTONE = "-"
+DIGITS_MAX = 15  # more are garbage: neither Lua nor JSON could count on from there
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Verdict(Enum):
 def parse_lease(text: str | None) -> Lease | None:
     """The lease in a value read from Redis; None for a missing or unreadable one."""
     generation, colon, action_id = (text or "").partition(":")
-    if not colon or not action_id or not generation.isascii() or not generation.isdecimal():
+    if not colon or not action_id or not _is_number(generation):
         return None
     return Lease(int(generation), None if action_id == TOMBSTONE else action_id)
 
@@ -53,7 +54,7 @@ def parse_lease(text: str | None) -> Lease | None:
 def parse_status(text: str | None) -> CommittedStatus | None:
     """The status in a value read from Redis; None for a missing or unreadable one."""
     fields = (text or "").split(":", 3)
-    if len(fields) != 4 or not all(field.isascii() and field.isdecimal() for field in fields[:2]):
+    if len(fields) != 4 or not all(_is_number(field) for field in fields[:2]):
         return None
     try:
         return CommittedStatus(int(fields[0]), int(fields[1]), VimStatus(fields[2]), fields[3])
@@ -68,3 +69,7 @@ def judge(lease: Lease | None, *, generation: int, action_id: str) -> Verdict:
     if lease.generation > generation or lease.action_id is None:
         return Verdict.EXIT
     return Verdict.HELD if lease.action_id == action_id else Verdict.ASK
+
+
+def _is_number(text: str) -> bool:
+    return 0 < len(text) <= DIGITS_MAX and text.isascii() and text.isdecimal()

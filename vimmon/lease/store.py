@@ -28,6 +28,7 @@ for i, key in ipairs(KEYS) do
   local generation, seq = string.match(new, pattern)
   local old_generation, old_seq
   if type(old) == 'string' then old_generation, old_seq = string.match(old, pattern) end
+  if old_generation and #old_generation > 15 or old_seq and #old_seq > 15 then old_generation = nil end
   local ahead
   if old_generation == nil then
     ahead = false
