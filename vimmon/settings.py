@@ -72,6 +72,7 @@ class Settings(BaseModel):
     start_grace_s: float = Field(60, gt=0, description="How long a start may take; doubled each time it was in vain")
     unknown_after_s: float = Field(120, gt=0, description="How long a VIM may be unwatched before it becomes UNKNOWN")
     mass_loss_wait_s: float = Field(60, gt=0, description="How long nobody is believed dead when most seem to be")
+    sweep_interval_s: float = Field(300, gt=0, description="How often Mistral is searched for what no VIM wants")
     history_days: float = Field(30, gt=0, description="How long status changes are kept, in days")
     purge_after_s: float = Field(900, gt=0, description="How long the row of a de-registered VIM outlives it")
 

@@ -215,6 +215,7 @@ def test_a_conductor_told_to_leave_with_a_job_in_hand_leaves_in_time_and_the_job
         assert conductor.wait_dead(LEAVE_WITHIN_S)
         assert all_end(processes, within_s=1)
         assert stack.redis_cli("--scan", "--pattern", "vimmon:rpc:taken*") == ""
+        assert stack.redis_cli("--scan", "--pattern", "rq:scheduler-lock:*") == ""
         assert stack.status(vim.id) == "PENDING"
     _replace_conductor(stack, gate)
     _watched_once(stack, vim)

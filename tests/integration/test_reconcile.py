@@ -10,7 +10,7 @@ from tests.integration.bench import Bench, update_vim
 from vimmon.conductor.plan import Plan
 from vimmon.conductor.reconcile import Reconciler
 from vimmon.lease.model import Lease
-from vimmon.mistral.queue import START, STOP, JobQueue
+from vimmon.mistral.queue import START, STOP, SWEEP, JobQueue
 from vimmon.registry.repair import Repair
 from vimmon.settings import Settings
 from vimmon.vim import Vim
@@ -77,7 +77,9 @@ def watched(bench: Bench, name: str = "tokyo") -> Vim:
 
 
 def jobs(bench: Bench) -> list[tuple[str | None, list[object]]]:
-    return [(job.func_name, list(job.args)) for job in JobQueue(bench.redis, name="vimmon").queue.get_jobs()]
+    """Those that start and stop monitors."""
+    queued = [(job.func_name, list(job.args)) for job in JobQueue(bench.redis, name="vimmon").queue.get_jobs()]
+    return [job for job in queued if job[0] != SWEEP]
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_two_reconcilers_that_conclude_the_same_restart_a_vim_once(bench: Bench,
     repair = Repair(bench.engine)
     with ThreadPoolExecutor(8) as pool:
         tries = [
-            pool.submit(repair.restart, tokyo.id, generation=1, to=2, action_id=f"a{number}", in_vain=False)
+            pool.submit(repair.restart, tokyo.id, generation=1, to=2, action_id=f"a{number}", reason="", in_vain=False)
             for number in range(8)
         ]
     assert sum(one.result() for one in tries) == 1
@@ -236,3 +238,15 @@ def test_a_slow_probe_is_not_a_monitor_that_hangs(bench: Bench) -> None:
     bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={vim.id: f"{now - 4000:.3f}"})
     run = Pass(bench).settled()
     assert [run().restarts, run().restarts] == [[], []]
+
+
+def test_mistral_is_searched_every_five_minutes(bench: Bench) -> None:
+    run = Pass(bench)
+    queue = JobQueue(bench.redis, name="vimmon").queue
+    found = []
+    for after_s in (10, 10, 280, 10, 300):
+        run(after_s=after_s)
+        found.append([job.func_name for job in queue.get_jobs()])
+        for job in queue.get_jobs():
+            job.delete()
+    assert found == [[SWEEP], [], [], [SWEEP], [SWEEP]]

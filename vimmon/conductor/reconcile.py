@@ -8,7 +8,6 @@ that the database lost what it had taken.
 import contextlib
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar, cast
@@ -16,7 +15,7 @@ from typing import TypeVar, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from vimmon.conductor.plan import Limits, Memory, Plan, Restart, Row, Sight, plan
+from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
 from vimmon.conductor.sight import Lookout, Seen
 from vimmon.errors import VimmonError
 from vimmon.lease.keys import Keys
@@ -25,6 +24,7 @@ from vimmon.lease.store import Cached, LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
 from vimmon.registry.repair import Glance, Repair
+from vimmon.registry.restarter import Restarter
 from vimmon.settings import Settings
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Reconciler:
         self._leases = leases
         self._jobs = jobs
         self._repair = repair
+        self._restarter = Restarter(repair, leases, jobs)
         self._keys = Keys(settings.prefix)
         self._name = name
         self._interval_s = settings.reconcile_interval_s
@@ -68,6 +69,8 @@ class Reconciler:
         self._lock_ms = round(LOCK_PASSES * settings.reconcile_interval_s * 1000)
         self._refresh_s = settings.lease_ttl_s / REFRESH_SLICES
         self._refreshed: float | None = None
+        self._sweep_interval_s = settings.sweep_interval_s
+        self._swept: float | None = None
         self._memory = Memory()
         self._vim_ids: list[str] = []
 
@@ -95,6 +98,7 @@ class Reconciler:
         found, self._memory = plan(map(_row, living), sight, self._memory, self._clock(), self._limits)
         self._carry_out(found, {glance.vim_id: glance for glance in living})
         self._mend_cache(glances, seen)
+        self._sweep_mistral()
         self._redis.zremrangebyscore(self._keys.executors, 0, seen.as_of_ms / 1000 - FORGET_EXECUTORS_S)
         return found
 
@@ -117,7 +121,8 @@ class Reconciler:
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:
-            self._restart(restart, rows[restart.vim_id])
+            row = rows[restart.vim_id]
+            self._restarter.restart(row, to=restart.to, reason=restart.reason, in_vain=restart.in_vain)
         for vim_id, generation in found.starts:
             if self._jobs.start(vim_id, generation):
                 log.info(event("start_enqueued_again", vim_id=vim_id, generation=generation))
@@ -130,17 +135,11 @@ class Reconciler:
         if found.postponed:
             log.info(event("restarts_postponed", vims=found.postponed, holding=found.holding))
 
-    def _restart(self, restart: Restart, row: Glance) -> None:
-        action_id = str(uuid.uuid4())
-        if not self._repair.restart(
-            restart.vim_id, generation=restart.generation, to=restart.to, action_id=action_id, in_vain=restart.in_vain
-        ):
-            return
-        log.info(event("restarted", vim_id=restart.vim_id, generation=restart.to, reason=restart.reason))
-        self._leases.grant(restart.vim_id, Lease(restart.to, action_id))
-        self._jobs.start(restart.vim_id, restart.to)
-        if row.action_id is not None:
-            self._jobs.stop(restart.vim_id, row.action_id)
+    def _sweep_mistral(self) -> None:
+        now = self._clock()
+        if self._swept is None or now - self._swept >= self._sweep_interval_s:
+            self._swept = now
+            self._jobs.sweep()
 
     def _mend_cache(self, glances: Iterable[Glance], seen: Seen) -> None:
         """Writes leases and statuses where they differ from their row, and now and then all, so that they live on."""

@@ -16,10 +16,13 @@ from mistralclient.api.base import APIException
 from mistralclient.api.v2.client import Client
 
 from vimmon.errors import MistralRefused, MistralUnreachable, SettingsError
-from vimmon.mistral.workflow import definition, workflow_name
+from vimmon.mistral.sweep import Execution, Existing
+from vimmon.mistral.workflow import NAME_PREFIX, definition, installation_tag, vim_of, workflow_name
 from vimmon.settings import DEFAULT_MISTRAL_URL, Settings, environment
 
 NOT_FOUND, CONFLICT = 404, 409
+PAGE = 1000
+INFO_MAX = 300  # its end says what went wrong
 PASSING = (408, 429, 500, 502, 503, 504)  # it may go through the next time
 
 
@@ -66,6 +69,36 @@ class MistralClient:
                 for execution in executions:
                     self.delete_execution(execution.id)
             _absent_is_none(lambda: self._client.workflows.delete(name))
+
+    def existing(self, installation: str) -> Existing:
+        """All workflows and executions that carry the installation's tag."""
+        tag = installation_tag(installation)
+        with _understood():
+            workflows = self._all(self._client.workflows, ["name", "tags"])
+            executions = self._all(self._client.executions, ["id", "workflow_name", "state", "tags"])
+            return Existing(
+                frozenset(vim_of(one.name) for one in workflows if tag in (one.tags or ())),
+                tuple(self._execution(one) for one in executions if tag in (one.tags or ())),
+            )
+
+    def _execution(self, found: Any) -> Execution:
+        """With Mistral's explanation, which can be long and is asked for only where the execution failed."""
+        info = ""
+        if found.state == "ERROR":
+            whole = _absent_is_none(lambda: self._client.executions.get(found.id))
+            info = str(whole.state_info or "") if whole else ""
+        return Execution(found.id, vim_of(found.workflow_name), found.state, " ".join(info.split())[-INFO_MAX:])
+
+    @staticmethod
+    def _all(manager: Any, fields: list[str]) -> list[Any]:
+        """Every one of vimmon's, page by page: Mistral gives no more than a thousand at once."""
+        found: list[Any] = []
+        named = {"workflow_name" if "workflow_name" in fields else "name": f"has:{NAME_PREFIX}"}
+        while page := manager.list(fields=fields, limit=PAGE, marker=found[-1].id if found else "", **named):
+            found += page
+            if len(page) < PAGE:
+                break
+        return found
 
     def is_there(self) -> None:
         """Asks for nothing but an answer."""

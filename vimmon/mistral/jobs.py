@@ -4,11 +4,18 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 
+from vimmon.lease.connection import connect
+from vimmon.lease.keys import Keys
+from vimmon.lease.store import LeaseStore
 from vimmon.log import event
 from vimmon.mistral.client import MistralClient
+from vimmon.mistral.queue import JobQueue
+from vimmon.mistral.sweep import Watched, sweep
 from vimmon.mistral.workflow import workflow_input
 from vimmon.probes import probe_for
 from vimmon.registry.database import open_engine
+from vimmon.registry.repair import Repair
+from vimmon.registry.restarter import Restarter
 from vimmon.registry.store import VimStore
 from vimmon.settings import load_settings
 
@@ -19,13 +26,19 @@ log = logging.getLogger(__name__)
 class Tools:
     vims: VimStore
     mistral: MistralClient
+    repair: Repair
+    restarter: Restarter
 
 
 @cache
 def tools() -> Tools:
     """Made in the process that runs the job, from its environment."""
     settings = load_settings()
-    return Tools(VimStore(open_engine(settings.database_url.get_secret_value())), MistralClient(settings))
+    engine, redis = open_engine(settings.database_url.get_secret_value()), connect(settings)
+    repair = Repair(engine)
+    leases = LeaseStore(redis, Keys(settings.prefix), ttl_s=settings.lease_ttl_s)
+    restarter = Restarter(repair, leases, JobQueue(redis, name=settings.prefix))
+    return Tools(VimStore(engine), MistralClient(settings), repair, restarter)
 
 
 def start_monitor(vim_id: str, generation: int) -> None:
@@ -36,6 +49,11 @@ def start_monitor(vim_id: str, generation: int) -> None:
 def stop_monitor(vim_id: str, action_id: str | None) -> None:
     """That execution is gone afterwards; where the VIM is de-registered, all of it that Mistral has."""
     carry_out_stop(tools(), vim_id, action_id)
+
+
+def sweep_mistral() -> None:
+    """Mistral has nothing of this installation that no VIM wants afterwards; what is gone from it is started again."""
+    carry_out_sweep(tools())
 
 
 def carry_out_start(with_: Tools, vim_id: str, generation: int) -> None:
@@ -64,3 +82,24 @@ def carry_out_stop(with_: Tools, vim_id: str, action_id: str | None) -> None:
         with_.mistral.delete_all(vim_id)
         with_.vims.record_clean(vim_id)
     log.info(event("monitor_stopped", vim_id=vim_id, action_id=action_id))
+
+
+def carry_out_sweep(with_: Tools) -> None:
+    existing = with_.mistral.existing(with_.vims.installation_id())
+    rows = {glance.vim_id: glance for glance in with_.repair.glance()}
+    living = {
+        vim_id: Watched(row.action_id, row.execution_id, row.awaited_s)
+        for vim_id, row in rows.items()
+        if not row.deleted
+    }
+    found = sweep(existing, living)
+    for execution_id in found.executions:
+        with_.mistral.delete_execution(execution_id)
+    for vim_id in found.leftovers:
+        carry_out_stop(with_, vim_id, None)
+    for vim_id, why in found.restarts.items():
+        row = rows[vim_id]
+        with_.restarter.restart(row, to=row.generation + 1, reason=why, in_vain=True)
+    if found.executions or found.leftovers or found.restarts:
+        counts = {name: len(getattr(found, name)) for name in ("executions", "leftovers", "restarts")}
+        log.info(event("mistral_swept", **counts))

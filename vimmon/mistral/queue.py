@@ -10,6 +10,7 @@ from rq.serializers import JSONSerializer
 
 START = "vimmon.mistral.jobs.start_monitor"
 STOP = "vimmon.mistral.jobs.stop_monitor"
+SWEEP = "vimmon.mistral.jobs.sweep_mistral"
 RETRY_AFTER_S = [1, 2, 4, 8, 15, 30] + [60] * 54  # an hour in all
 TIMEOUT_S = 180  # of a whole job; each call to Mistral in it has a timeout of its own
 RESULT_TTL_S = 1  # and not 0: deleting a job at once fails in RQ where a worker died over an earlier try of it
@@ -29,6 +30,10 @@ class JobQueue:
     def stop(self, vim_id: str, action_id: str | None) -> bool:
         """Has an execution removed, if one is named, and all there is in Mistral where the VIM is de-registered."""
         return self._enqueue(STOP, f"stop-{vim_id}-{action_id or 'all'}", vim_id, action_id)
+
+    def sweep(self) -> bool:
+        """Has Mistral searched for what no VIM wants, and for monitors that are gone."""
+        return self._enqueue(SWEEP, "sweep")
 
     def _enqueue(self, function: str, job_id: str, *args: str | int | None) -> bool:
         try:

@@ -15,6 +15,11 @@ def workflow_name(vim_id: str) -> str:
     return f"{NAME_PREFIX}{vim_id}"
 
 
+def vim_of(name: str) -> str:
+    """The VIM that a workflow of this name watches."""
+    return name.removeprefix(NAME_PREFIX)
+
+
 def installation_tag(installation: str) -> str:
     """Marks what this installation made: another's is never touched."""
     return f"vimmon-installation-{installation}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, case, insert, select, update
 
 from vimmon.probes import probe_for
 from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
@@ -33,6 +33,7 @@ class Glance:
     deleted: bool
 
 
+NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
 GLANCED = (
     VIMS.c.id,
     VIMS.c.generation,
@@ -62,8 +63,11 @@ class Repair:
 
         return read(self._engine, work)
 
-    def restart(self, vim_id: str, *, generation: int, to: int, action_id: str, in_vain: bool) -> bool:
-        """Wants another action, of generation `to`; the status stays. False: the generation is another by now."""
+    def restart(self, vim_id: str, *, generation: int, to: int, action_id: str, reason: str, in_vain: bool) -> bool:
+        """Wants another action, of generation `to`; the status stays. False: the generation is another by now.
+
+        `reason` is kept with a VIM of which nothing is known, for whoever asks why.
+        """
         statement = (
             update(VIMS)
             .where(VIMS.c.id == vim_id, VIMS.c.generation == generation, VIMS.c.deleted_at.is_(None))
@@ -74,6 +78,7 @@ class Repair:
                 holder=None,
                 execution_id=None,
                 starts=VIMS.c.starts + 1 if in_vain else 0,
+                reason=case((VIMS.c.status.in_(NOT_KNOWN), reason[:REASON_MAX]), else_=VIMS.c.reason),
             )
         )
 
