@@ -20,7 +20,7 @@ from vimmon.lease.connection import connect
 from vimmon.log import event, setup_logging
 from vimmon.settings import load_settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vimmon.conductor.worker")
 
 WORKER_TTL_S = 20
 JOB_GRACE_S = 6.0
