@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.integration.databases"]
+pytest_plugins = ["tests.integration.databases", "tests.integration.hosting"]
 
 
 @pytest.fixture(autouse=True, scope="session")

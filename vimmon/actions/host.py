@@ -20,12 +20,14 @@ from vimmon.actions.client import PAUSE_S, Caller, keep_going
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
+from vimmon.actions.suspicion import Doubt, Suspicion
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.log import event
 from vimmon.messages import Answer, UpdateVim
 from vimmon.settings import Settings
+from vimmon.vim import VimStatus
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Host:
         self._clock = asyncio.get_running_loop().time
         self._rng = rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
         self._alone_after_s = alone_after_s
+        self._suspicion = Suspicion(lasting_s=settings.unknown_after_s)
+        self._doubt: Doubt | None = None
         self._probes = Wheel(rng=rng)
         slot_s = settings.check_interval_s / CHECK_SLOTS
         self._checks = Wheel(rng=rng, slot_s=slot_s, jitter=0.1)
@@ -127,6 +131,7 @@ class Host:
         now = self._clock()
         self._probes.add(vim_id, assignment.probe.interval_s, now, soon=True)
         self._checks.add(vim_id, self._settings.check_interval_s, now)
+        self._monitors[vim_id].doubt = self._doubt
         self._presence.touch(vim_id)
         log.info(event("monitor_began", vim_id=vim_id, generation=assignment.generation))
         return True
@@ -141,11 +146,13 @@ class Host:
         self._caller.forget(vim_id)
         if task := self._probing.pop(vim_id, None):
             task.cancel()
+        self._suspicion.forget(vim_id, self._clock())
         self._presence.touch(vim_id)
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
 
     async def _start_probes(self) -> None:
         await asyncio.sleep(self._probes.wait_s(self._clock()))
+        self._suspect()
         alone = self._presence.silent_s > self._alone_after_s
         for vim_id in self._probes.due(self._clock()):
             monitor = self._monitors.get(vim_id)
@@ -167,6 +174,9 @@ class Host:
         except Exception as bug:  # noqa: BLE001  # told by `_fail`
             self._fail(monitor, bug)
         else:
+            if self._monitors.get(vim_id) is monitor:
+                self._suspicion.saw(vim_id, outcome.status == VimStatus.REACHABLE, self._clock())
+                self._suspect()
             self._conclude(monitor, monitor.observe, outcome)
         if self._monitors.get(vim_id) is not monitor:
             return
@@ -175,6 +185,18 @@ class Host:
             self._probes.reschedule(vim_id, probe.confirm_interval_s, self._clock())
         elif was_confirming:
             self._probes.reschedule(vim_id, probe.interval_s, self._clock())
+
+    def _suspect(self) -> None:
+        """Tells all monitors when this prober has become the suspect itself, or is not any more."""
+        doubt = self._suspicion.doubt(self._clock())
+        if doubt == self._doubt:
+            return
+        if (doubt is None) is not (self._doubt is None):
+            log.warning(event("prober_cleared" if doubt is None else "prober_degraded", vims=len(self._monitors)))
+        self._doubt = doubt
+        self._presence.degraded = doubt is not None
+        for monitor in list(self._monitors.values()):
+            self._conclude(monitor, monitor.doubted, doubt)
 
     def _hear(self, update: UpdateVim, answer: Answer) -> None:
         monitor = self._monitors.get(update.vim_id)

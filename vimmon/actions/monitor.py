@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
 from vimmon.health import Health, observe
 from vimmon.lease.model import CommittedStatus, Lease, Verdict, judge
@@ -58,7 +59,7 @@ class Monitor:
     """`seq` is the highest that this monitor used, was told, or read; `said` what awaits its acknowledgement.
 
     `acknowledged` is what is known to stand in the row, None where that is not known; `failed`: a bug ended the last
-    probe.
+    probe; `doubt`: its prober is itself suspected.
     """
 
     assignment: Assignment
@@ -69,6 +70,7 @@ class Monitor:
     acknowledged: CommittedStatus | None = None
     reason_said: str = ""
     failed: bool = False
+    doubt: Doubt | None = None
 
     def observe(self, outcome: Outcome) -> UpdateVim | None:
         """What the outcome of a probe gives to say, if anything."""
@@ -81,6 +83,18 @@ class Monitor:
         """A bug ended a probe: begin anew, knowing nothing, and say so."""
         self.failed = True
         self.health = Health(VimStatus.UNKNOWN, f"cannot probe: {type(error).__name__}: {error}"[:REASON_MAX])
+        return self._news()
+
+    def doubted(self, doubt: Doubt | None) -> UpdateVim | None:
+        """What there is to say now that the prober is suspected, or is not any more.
+
+        What it found meanwhile never counted: when it is cleared, failures are counted from the beginning. Else the
+        first VIM that is reached again would have all others called UNREACHABLE.
+        """
+        if doubt is None and self._held_back():
+            latest = self.said or self.acknowledged
+            self.health = Health(VimStatus(latest.status), self.reason_said) if latest else Health()
+        self.doubt = doubt
         return self._news()
 
     def answered(self, update: UpdateVim, answer: Answer) -> UpdateVim | Left | None:
@@ -98,7 +112,7 @@ class Monitor:
             self.acknowledged = CommittedStatus(self.assignment.generation, sent, update.status, self.holder)
             return self._news()
         self.acknowledged = None
-        return self._say() if news else None  # an answer that tells nothing new: not again before the next probe
+        return self._say_anew() if news else None  # an answer that tells nothing new: not again before the next probe
 
     def checked(self, lease: Lease | None, status: CommittedStatus | None) -> UpdateVim | Left | None:
         """What the lease and the committed status, as read from Redis, lead to."""
@@ -108,14 +122,15 @@ class Monitor:
             return Left(f"lease {lease}")
         if status is not None and status.generation == mine.generation:
             self._learn(status.seq)
-        if self.health.status == VimStatus.PENDING:
+        stated = self._stated()
+        if stated is None:
             return None  # nothing to say yet
         if self.said is not None:
             return None  # under way, and sent again until it is answered
-        another_reason = self.health.status != VimStatus.REACHABLE and self._reason() != self.reason_said
+        another_reason = stated.status != VimStatus.REACHABLE and _spoken(stated.reason) != self.reason_said
         if self.acknowledged is None or status != self.acknowledged or another_reason:
-            return self._say()
-        return self._say(seq=self.acknowledged.seq) if verdict is Verdict.ASK else None
+            return self._say(stated)
+        return self._say(stated, seq=self.acknowledged.seq) if verdict is Verdict.ASK else None
 
     def _learn(self, seq: int) -> None:
         if seq < SEQ_BELIEVED:
@@ -123,20 +138,38 @@ class Monitor:
 
     def _news(self) -> UpdateVim | None:
         """The status where it is neither acknowledged nor under way."""
+        stated, latest = self._stated(), self.said or self.acknowledged
+        if stated is None or (latest is not None and latest.status == stated.status):
+            return None
+        return self._say(stated)
+
+    def _stated(self) -> Health | None:
+        """What it stands for. None: nothing yet, or nothing but what a suspected prober found."""
         if self.health.status == VimStatus.PENDING:
             return None
-        latest = self.said or self.acknowledged
-        return None if latest is not None and latest.status == self.health.status else self._say()
+        if self.doubt is None or not self._held_back():
+            return self.health
+        return Health(VimStatus.UNKNOWN, self.doubt.reason) if self.doubt.lasting else None
 
-    def _say(self, seq: int | None = None) -> UpdateVim:
+    def _held_back(self) -> bool:
+        """Whether a suspected prober found this VIM UNREACHABLE, and that was not said before."""
+        latest = self.said or self.acknowledged
+        said_before = latest is not None and latest.status == VimStatus.UNREACHABLE
+        return self.doubt is not None and self.health.status == VimStatus.UNREACHABLE and not said_before
+
+    def _say_anew(self) -> UpdateVim | None:
+        stated = self._stated()
+        return None if stated is None else self._say(stated)
+
+    def _say(self, stated: Health, seq: int | None = None) -> UpdateVim:
         if seq is None:
             self.seq += 1
             seq = self.seq
-        self.reason_said = self._reason()
+        self.reason_said = _spoken(stated.reason)
         self.said = UpdateVim.model_validate(
             {
                 "vim_id": self.assignment.vim_id,
-                "status": self.health.status,
+                "status": stated.status,
                 "action_id": self.assignment.action_id,
                 "generation": self.assignment.generation,
                 "seq": seq,
@@ -146,6 +179,6 @@ class Monitor:
         )
         return self.said
 
-    def _reason(self) -> str:
-        printable = "".join(character if character.isprintable() else " " for character in self.health.reason)
-        return printable[:REASON_MAX]
+
+def _spoken(reason: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in reason)[:REASON_MAX]

@@ -60,6 +60,7 @@ class Presence:
         self._clock = asyncio.get_running_loop().time
         self._started = 0
         self._rev = 0
+        self.degraded = False  # its prober is suspected itself
         self._touched: set[str] = set()  # what Redis has yet to be told
         self._written: set[str] = set()  # what the held list in Redis should have
         self._rev_written = 0
@@ -195,4 +196,5 @@ class Presence:
             "started": self._started,
             "monitors": len(self._held),
             "held_rev": rev,
+            "prober_degraded": int(self.degraded),
         }

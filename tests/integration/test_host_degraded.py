@@ -1,0 +1,83 @@
+"""A host whose VIMs all fail at once, with a real conductor and database: the prober is the suspect, not the VIMs."""
+
+import asyncio
+
+from redis import Redis
+
+from tests.integration.hosting import DOWN, ME, UP, Conductor, ScriptedProber, hosting, of, watched
+from tests.support.polling import eventually
+from vimmon.actions.host import Host
+from vimmon.embedded.redis import RedisServer
+from vimmon.vim import Vim, VimStatus
+
+EXECUTOR = f"vimmon:executor:{ME}"
+
+
+async def five(host: Host, conductor: Conductor) -> list[Vim]:
+    return [await watched(host, conductor) for _ in range(5)]
+
+
+def all_fail(prober: ScriptedProber, vims: list[Vim]) -> None:
+    for vim in vims:
+        prober.scripts[of(vim)] = DOWN
+
+
+async def probed(prober: ScriptedProber, vims: list[Vim], *, times: int) -> None:
+    """Every VIM is asked so often again."""
+    before = {vim.id: prober.asked[of(vim)] for vim in vims}
+    await eventually(lambda: all(prober.asked[of(vim)] >= before[vim.id] + times for vim in vims))
+
+
+async def test_no_vim_is_called_unreachable_by_a_prober_that_reaches_none_and_it_is_shown(
+    host: Host, conductor: Conductor, redis: Redis, prober: ScriptedProber
+) -> None:
+    vims = await five(host, conductor)
+    all_fail(prober, vims)
+    await probed(prober, vims, times=10)
+    assert {conductor.row(vim)[0] for vim in vims} == {VimStatus.REACHABLE}
+    await eventually(lambda: redis.hget(EXECUTOR, "prober_degraded") == b"1")
+
+
+async def test_one_that_is_reached_clears_the_prober_and_what_still_fails_is_unreachable(
+    host: Host, conductor: Conductor, redis: Redis, prober: ScriptedProber
+) -> None:
+    vims = await five(host, conductor)
+    all_fail(prober, vims)
+    await probed(prober, vims, times=10)
+    prober.scripts[of(vims[0])] = UP
+    for vim in vims[1:]:
+        await conductor.says(vim, VimStatus.UNREACHABLE)
+    assert conductor.row(vims[0])[0] == VimStatus.REACHABLE
+    await eventually(lambda: redis.hget(EXECUTOR, "prober_degraded") == b"0")
+
+
+async def test_when_all_come_back_together_none_was_ever_called_unreachable(
+    host: Host, conductor: Conductor, prober: ScriptedProber
+) -> None:
+    vims = await five(host, conductor)
+    all_fail(prober, vims)
+    await probed(prober, vims, times=10)
+    prober.scripts.clear()
+    await probed(prober, vims, times=5)
+    for vim in vims:
+        assert [str(change.new) for change in conductor.vims.history(vim.id)] == ["REACHABLE"]
+
+
+async def test_when_it_lasts_nothing_is_known_of_them(
+    redis_server: RedisServer, redis: Redis, conductor: Conductor, prober: ScriptedProber
+) -> None:
+    async with hosting(redis_server.url, prober, unknown_after_s=0.5) as host:
+        vims = await five(host, conductor)
+        all_fail(prober, vims)
+        for vim in vims:
+            await conductor.says(vim, VimStatus.UNKNOWN)
+            assert "prober degraded" in (conductor.row(vim)[1] or "")
+        prober.scripts.clear()
+        for vim in vims:
+            await conductor.says(vim, VimStatus.REACHABLE)
+
+
+async def test_four_that_fail_are_unreachable(host: Host, conductor: Conductor, prober: ScriptedProber) -> None:
+    vims = [await watched(host, conductor) for _ in range(4)]
+    all_fail(prober, vims)
+    await asyncio.gather(*[conductor.says(vim, VimStatus.UNREACHABLE) for vim in vims])
