@@ -185,6 +185,10 @@ class Stack:
         children = [self.mistral.child] if isinstance(self.mistral, MistralServer) else self.mistral.executors
         return "".join(child.log.read_text() for child in children)
 
+    def conductor_log(self) -> str:
+        """Of all conductors, those that have been stopped included."""
+        return "".join(child.log.read_text() for child in self.conductors)
+
     def left(self, vim_id: str, generation: int) -> str | None:
         """The line of the executor's log that says the monitor of that generation has left."""
         for line in self.executor_log().splitlines():

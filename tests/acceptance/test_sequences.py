@@ -173,7 +173,7 @@ def test_a_vim_registered_while_mistral_is_down_is_watched_when_it_is_back(stack
     stack.mistral.stop()
     change = stack.registry.register("tokyo", endpoint.url(), probe=PROBE)
     assert change.delayed is None
-    eventually(lambda: f"job_failed job=start-{change.vim.id}-1" in stack.conductors[0].log.read_text())
+    eventually(lambda: f"job_failed job=start-{change.vim.id}-1" in stack.conductor_log())
     assert stack.status(change.vim.id) == "PENDING"
     stack.mistral.start()
     becomes(lambda: stack.status(change.vim.id), "REACHABLE")
