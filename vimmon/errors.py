@@ -88,4 +88,4 @@ class OtherInstallation(VimmonError):
 
 
 class UnsuitableExecutor(VimmonError):
-    remedy = "Run Mistral 20 or later, whose executor uses native threads, and install vimmon into that"
+    remedy = "Run Mistral 21 or later, whose executor uses native threads, and install vimmon into that"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
 
+REACHED = VimStatus.REACHABLE
+
 
 @dataclass(frozen=True)
 class Health:
@@ -24,11 +26,12 @@ class Health:
 def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health:
     """REACHABLE after `rise` successes in a row, UNREACHABLE or UNKNOWN after `fall` failures; else as it was.
 
-    The first success ends PENDING at once: there is no earlier status that it could contradict.
+    Failures of both kinds count together against a VIM that is held REACHABLE, or of which nothing is known; the last
+    one says which it is. The first success ends PENDING at once: there is no earlier status that it could contradict.
     """
     if outcome.status == health.status:
         return Health(health.status, outcome.reason)
-    streak = health.streak + 1 if outcome.status == health.leaning else 1
+    streak = health.streak + 1 if _leans_alike(health, outcome) else 1
     if outcome.status == VimStatus.REACHABLE:
         needed = 1 if health.status == VimStatus.PENDING else rise
     else:
@@ -36,3 +39,9 @@ def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health
     if streak >= needed:
         return Health(outcome.status, outcome.reason)
     return Health(health.status, health.reason, outcome.status, streak)
+
+
+def _leans_alike(health: Health, outcome: Outcome) -> bool:
+    if health.status in (VimStatus.REACHABLE, VimStatus.PENDING):
+        return health.leaning is not None and (health.leaning == REACHED) is (outcome.status == REACHED)
+    return health.leaning == outcome.status

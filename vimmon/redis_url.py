@@ -1,14 +1,17 @@
 """What `VIMMON_REDIS_URL` says, read for both sides: the conductor's blocking client and the executor's asyncio one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 
 from vimmon.errors import SettingsError
 
 DEFAULT_SENTINEL_PORT = 26379
+PLACE = frozenset({"host", "port", "db", "username", "password", "path", "connection_class"})
+TLS = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
+KNOWN_OPTIONS = PLACE | TLS | URL_QUERY_ARGUMENT_PARSERS.keys()
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class SentinelPlace:
     service: str
     db: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
 
     def options(self) -> dict[str, Any]:
         """How the master that the Sentinels name is to be connected to."""
@@ -31,12 +34,16 @@ def parse_redis_url(url: str) -> SentinelPlace | str:
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss", "unix"):
         try:
-            parse_url(url)  # type: ignore[no-untyped-call]
+            options = parse_url(url)  # type: ignore[no-untyped-call]
         except ValueError:  # its text may repeat a password
             raise SettingsError(
                 "VIMMON_REDIS_URL: its port, database number or an option cannot be read",
                 remedy="Write it like redis://127.0.0.1:6379/0",
             ) from None
+        if unknown := options.keys() - KNOWN_OPTIONS:
+            raise SettingsError(
+                f"VIMMON_REDIS_URL: unknown option {min(unknown)!r}", remedy="Leave it out: vimmon sets what it needs"
+            )
         return url
     if scheme != "redis+sentinel":
         raise SettingsError(

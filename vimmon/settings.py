@@ -31,7 +31,7 @@ def default_data_folder() -> Path:
 class Settings(BaseModel):
     """The settings of one process. A field `check_interval_s` is the variable `VIMMON_CHECK_INTERVAL_S`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -59,7 +59,7 @@ class Settings(BaseModel):
     conductor_ttl_s: float = Field(
         15, gt=0, description="How long after its last heartbeat a conductor counts as alive"
     )
-    lease_ttl_s: float = Field(900, gt=0, description="How long Redis keeps a lease that nobody refreshes")
+    lease_ttl_s: float = Field(900, ge=120, description="How long Redis keeps a lease that nobody refreshes")
     rpc_batch: int = Field(100, ge=1, le=1000, description="How many requests a conductor takes at once")
     requests_max: int = Field(
         100_000, ge=100, description="From this length of the request list on, executors hold back"
@@ -92,6 +92,10 @@ class Settings(BaseModel):
             )
         if self.lease_ttl_s < 5 * self.check_interval_s:
             raise ValueError("lease_ttl_s must cover five checks (check_interval_s), or leases expire between them")
+        if self.unknown_after_s < self.executor_ttl_s:
+            raise ValueError("unknown_after_s must not be below executor_ttl_s, or what is watched becomes unknown")
+        if self.mistral_url and "@" in self.mistral_url:
+            raise ValueError("mistral_url must not contain a user name or password: use the OS_* variables")
         if self.purge_after_s < self.lease_ttl_s:
             raise ValueError("purge_after_s must not be below lease_ttl_s, or a generation may be used twice")
         return self
@@ -113,7 +117,11 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     except OSError as error:
         raise SettingsError(f"{ENV_FILE}: {file}: {error.strerror}") from None
     with text:
-        below = {name: value for name, value in dotenv_values(stream=text).items() if value is not None}
+        try:
+            found = dotenv_values(stream=text)
+        except UnicodeDecodeError:
+            raise SettingsError(f"{ENV_FILE}: {file} is not a text file") from None
+    below = {name: value for name, value in found.items() if value is not None}
     return below | given
 
 

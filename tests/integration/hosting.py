@@ -86,7 +86,7 @@ async def hosting(
             "prefix": prefix,
             "check_interval_s": check_interval_s,
             "executor_beat_s": 0.2,
-            "executor_ttl_s": 30,
+            "executor_ttl_s": min(30, unknown_after_s),
             "executor_name": "mistral-1",
             "unknown_after_s": unknown_after_s,
         }

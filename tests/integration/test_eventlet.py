@@ -36,7 +36,7 @@ def test_the_action_refuses_an_executor_that_eventlet_has_patched(patched: tuple
     require(None if find_spec("eventlet") else "eventlet is not installed: pip install 'vimmon[dev]'")
     answer = answer_of_the_action(*patched)
     assert answer.startswith("vimmon: this Mistral executor is patched by eventlet")
-    assert "Run Mistral 20 or later" in answer
+    assert "Run Mistral 21 or later" in answer
 
 
 def test_the_action_takes_any_other_executor() -> None:

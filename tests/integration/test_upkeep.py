@@ -1,10 +1,24 @@
 """The chores: what they mend, and what they leave alone."""
 
+import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rq.job import JobStatus
 
 from tests.integration.bench import Bench, update_vim, upkeep
 from vimmon.conductor.presence import Presence
 from vimmon.mistral.queue import START, STOP, JobQueue
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_batch_of_a_conductor_without_heartbeat_comes_back_in_its_order(bench: Bench) -> None:
@@ -80,21 +94,6 @@ def test_a_request_that_kills_three_conductors_alone_is_buried_and_its_sender_to
     assert bench.row(poison)["status"] == "PENDING"
 
 
-def test_a_vim_that_was_never_started_is_enqueued_once(bench: Bench) -> None:
-    vim = bench.registered()
-    assert upkeep(bench).enqueue_forgotten() == 0, "it is too young"
-    chores = upkeep(bench, forgotten_after_s=-1)
-    assert (chores.enqueue_forgotten(), chores.enqueue_forgotten()) == (1, 0)
-    (job,) = JobQueue(bench.redis, name="vimmon").queue.get_jobs()
-    assert (job.func_name, list(job.args)) == (START, [vim.id, 1])
-
-
-def test_a_vim_with_an_execution_is_not_enqueued(bench: Bench) -> None:
-    vim = bench.registered()
-    bench.vims.record_execution(vim.id, generation=1, execution_id="e")
-    assert upkeep(bench, forgotten_after_s=-1).enqueue_forgotten() == 0
-
-
 def test_a_deregistered_vim_is_cleaned_until_mistral_has_nothing_of_it(bench: Bench) -> None:
     vim = bench.registered()
     bench.vims.deregister(vim.id)
@@ -120,3 +119,61 @@ def test_conductors_that_have_long_been_silent_are_forgotten(bench: Bench) -> No
     bench.redis.zadd(bench.keys.conductors, {"old": seconds - 4000, "new": seconds})
     upkeep(bench).clear_away()
     assert bench.redis.zrange(bench.keys.conductors, 0, -1) == [b"new"]
+
+
+def test_the_index_names_no_other_list_than_those_of_conductors(bench: Bench) -> None:
+    bench.push(b"1", b"2")
+    strangers: dict[Any, float] = {bench.keys.requests: 1.0, "rq:queue:vimmon": 1.0, b"\xff": 1.0}
+    bench.redis.zadd(bench.keys.taken_index, strangers)
+    assert upkeep(bench).fetch_back() == 0
+    assert bench.redis.lrange(bench.keys.requests, 0, -1) == [b"1", b"2"]
+    assert bench.redis.zcard(bench.keys.taken_index) == 0
+
+
+def test_a_taken_list_of_another_type_holds_up_no_other(bench: Bench) -> None:
+    bench.push(b"1")
+    odd = bench.keys.taken("a", "odd")
+    bench.redis.set(odd, "x")
+    bench.redis.zadd(bench.keys.taken_index, {odd: 1.0})
+    assert bench.requests.take(10, block_s=0.01) is not None
+    assert upkeep(bench).fetch_back() == 1
+
+
+def test_a_batch_that_was_only_slow_does_not_speak_against_its_request(bench: Bench) -> None:
+    bench.push(b"!1 x")
+    batch = bench.requests.take(1, block_s=0.01)
+    assert batch is not None
+    bench.requests.give_back(batch.taken, died=False)
+    assert bench.redis.lrange(bench.keys.requests, 0, -1) == [b"!1 x"]
+
+
+@pytest.mark.parametrize("key", ["vimmon:rpc:requests", "vimmon:rpc:taken"])
+def test_a_key_of_another_type_where_the_requests_must_be_is_deleted(bench: Bench, key: str) -> None:
+    bench.redis.set(key, "rubbish")
+    vim = bench.registered()
+    stop = threading.Event()
+    pauses: list[float] = []
+
+    def pause(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) > 1:
+            stop.set()
+
+    thread = threading.Thread(target=bench.server.serve, args=[stop], kwargs={"pause": pause})
+    thread.start()
+    eventually(lambda: bench.redis.type(key) != b"string")
+    bench.push(update_vim(vim, seq=1))
+    eventually(lambda: bench.row(vim)["status"] == "REACHABLE")
+    stop.set()
+    thread.join(10)
+
+
+@pytest.mark.parametrize("ended", [JobStatus.FAILED, JobStatus.CANCELED, JobStatus.STOPPED])
+def test_a_job_that_will_never_run_again_bars_no_other(bench: Bench, ended: JobStatus) -> None:
+    jobs = JobQueue(bench.redis, name="vimmon")
+    assert jobs.start("v", 1)
+    assert not jobs.start("v", 1), "it waits already"
+    (job,) = jobs.queue.get_jobs()
+    jobs.queue.remove(job)
+    job.set_status(ended)
+    assert jobs.start("v", 1)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +42,11 @@ def test_a_status_changes_only_after_enough_equal_outcomes_in_a_row(
         needed = fall if after.status != UP else 1 if before.status == PENDING else rise
         last = history[max(0, i + 1 - needed) : i + 1]
         assert len(last) == needed
-        assert {outcome.status for outcome in last} == {after.status}
+        if before.status in (UP, PENDING) and after.status != UP:
+            assert UP not in {outcome.status for outcome in last}
+            assert last[-1].status == after.status
+        else:
+            assert {outcome.status for outcome in last} == {after.status}
 
 
 @given(histories, outcomes, counts, counts)
@@ -97,5 +102,8 @@ def test_not_being_able_to_probe_becomes_unknown_and_not_unreachable() -> None:
     assert settle(Health(UP, "fine"), say(UNKNOWN, UNKNOWN, UNKNOWN), rise=2, fall=3)[-1].status == UNKNOWN
 
 
-def test_failures_of_two_kinds_do_not_add_up() -> None:
-    assert settle(Health(UP, "fine"), say(DOWN, UNKNOWN, DOWN, UNKNOWN, DOWN), rise=2, fall=3)[-1].status == UP
+@pytest.mark.parametrize("begin", [Health(UP, "fine"), Health()])
+def test_failures_of_two_kinds_add_up_against_a_vim_that_is_held_reachable(begin: Health) -> None:
+    assert settle(begin, say(DOWN, UNKNOWN), rise=2, fall=3)[-1].status == begin.status
+    assert settle(begin, say(DOWN, UNKNOWN, DOWN), rise=2, fall=3)[-1].status == DOWN
+    assert settle(begin, say(DOWN, DOWN, UNKNOWN), rise=2, fall=3)[-1].status == UNKNOWN

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vimmon.lease.model import CommittedStatus, Lease, Verdict, judge, parse_lease, parse_status
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge, parse_lease, parse_status
 from vimmon.vim import VimStatus
 
 MINE, OTHER = "3f2c", "9d1e"
 generations = st.integers(min_value=0, max_value=10**15 - 1)
+near = st.integers(min_value=0, max_value=20)
 action_ids = st.sampled_from([MINE, OTHER])
 
 
@@ -95,16 +96,17 @@ def test_what_the_action_of_generation_7_concludes(text: str | None, verdict: Ve
 
 @settings(deadline=None)
 @given(
-    mine=generations,
+    mine=generations | near,
     lease=st.one_of(
         st.none(),
-        st.builds(Lease, generations, action_ids),
-        st.builds(Lease, generations, st.none()),
+        st.builds(Lease, generations | near, action_ids),
+        st.builds(Lease, generations | near, st.none()),
         st.text(max_size=20).map(parse_lease),
     ),
 )
 def test_only_a_higher_generation_or_a_tombstone_not_below_ends_an_action(mine: int, lease: Lease | None) -> None:
-    proof = lease is not None and (lease.generation > mine or (lease.action_id is None and lease.generation >= mine))
+    newer = lease is not None and mine < lease.generation <= mine + LEAP_MAX
+    proof = newer or (lease is not None and lease.action_id is None and lease.generation == mine)
     assert (judge(lease, generation=mine, action_id=MINE) is Verdict.EXIT) == proof
 
 
@@ -116,3 +118,9 @@ def test_the_wanted_action_never_leaves_for_a_lease_of_the_past(mine: int, lower
     assert judge(None, generation=mine, action_id=MINE) is Verdict.ASK
     assert judge(Lease(mine, OTHER), generation=mine, action_id=MINE) is Verdict.ASK
     assert judge(Lease(mine, MINE), generation=mine, action_id=MINE) is Verdict.HELD
+
+
+def test_a_lease_that_leaps_too_far_ahead_is_no_proof() -> None:
+    for generation, verdict in ((7 + LEAP_MAX, Verdict.EXIT), (8 + LEAP_MAX, Verdict.ASK)):
+        for action_id in ("x", None):
+            assert judge(Lease(generation, action_id), generation=7, action_id="a") is verdict

@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vimmon.actions.monitor import REASON_MAX, SEQ_BELIEVED, Assignment, Left, Monitor, parse_assignment
+from vimmon.actions.monitor import REASON_MAX, Assignment, Left, Monitor, parse_assignment
 from vimmon.conductor.methods import answer_from_cache
 from vimmon.errors import InvalidInput
-from vimmon.lease.model import CommittedStatus, Lease
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
 from vimmon.lease.store import Cached
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
 from vimmon.probes import Outcome, TcpProbe
@@ -269,8 +269,8 @@ def test_a_seq_read_before_the_first_status_counts_too() -> None:
     assert told(mine, UP).seq == 31
 
 
-@pytest.mark.parametrize("seq", [SEQ_BELIEVED, 2**53 - 1, 2**53, 10**30])
-def test_a_seq_that_would_leave_no_room_for_the_next_one_is_not_believed(seq: int) -> None:
+@pytest.mark.parametrize("seq", [2 + LEAP_MAX, 2**53 - 1, 2**53, 10**30])
+def test_a_seq_that_leaps_too_far_ahead_is_not_believed(seq: int) -> None:
     mine = watching()
     assert update_of(mine.checked(HELD, committed(seq=seq))).seq == 2
 

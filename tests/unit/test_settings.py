@@ -31,6 +31,8 @@ def test_an_unknown_variable_is_refused_and_the_nearest_named() -> None:
         ("VIMMON_PREFIX", "a:b"),
         ("VIMMON_EXECUTOR_NAME", ""),
         ("VIMMON_MISTRAL_TIMEOUT_S", "-1"),
+        ("VIMMON_RECONCILE_INTERVAL_S", "inf"),
+        ("VIMMON_CHECK_INTERVAL_S", "nan"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
@@ -73,3 +75,15 @@ def test_a_password_in_a_url_is_not_shown() -> None:
     )
     assert "s3cr3t" not in repr(settings)
     assert "s3cr3t" not in str(settings)
+
+
+def test_a_password_in_mistrals_url_is_refused_without_being_repeated() -> None:
+    with pytest.raises(SettingsError, match="mistral_url must not contain") as caught:
+        load_settings({**BARE, "VIMMON_MISTRAL_URL": "http://u:s3cr3t@h:8989/v2"})
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="is not a text file"):
+        load_settings({"VIMMON_ENV_FILE": str(tmp_path / "binary")})

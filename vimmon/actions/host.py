@@ -156,7 +156,10 @@ class Host:
         alone = self._presence.silent_s > self._alone_after_s
         for vim_id in self._probes.due(self._clock()):
             monitor = self._monitors.get(vim_id)
-            if monitor is None or vim_id in self._probing or (alone and self._rng.random() >= ALONE_SHARE):
+            if monitor is None or vim_id in self._probing:
+                continue
+            if alone and self._rng.random() >= ALONE_SHARE:
+                self._presence.saw(vim_id)  # left out on purpose: it does not hang
                 continue
             task = asyncio.create_task(self._probe(monitor))
             self._probing[vim_id] = task

@@ -12,13 +12,12 @@ from pydantic import ValidationError
 from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
 from vimmon.health import Health, observe
-from vimmon.lease.model import CommittedStatus, Lease, Verdict, judge
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
 from vimmon.probes import HttpProbe, Outcome, TcpProbe, parse_probe
 from vimmon.vim import VimStatus
 
 REASON_MAX = 200
-SEQ_BELIEVED = 2**52  # from there on a seq is a lie, and following it would leave no room for the next one
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Monitor:
             return Left("bad_action")
         sent = update.seq or 0
         known = sent if answer.applied else answer.seq or 0
-        news = not answer.applied and sent <= known < SEQ_BELIEVED
+        news = not answer.applied and sent <= known <= sent + LEAP_MAX
         self._learn(known)
         if self.said is None or update.seq != self.said.seq:
             return None  # overtaken by something newer, whose own answer comes
@@ -133,7 +132,7 @@ class Monitor:
         return self._say(stated, seq=self.acknowledged.seq) if verdict is Verdict.ASK else None
 
     def _learn(self, seq: int) -> None:
-        if seq < SEQ_BELIEVED:
+        if seq <= self.seq + LEAP_MAX:  # else it is a lie
             self.seq = max(self.seq, seq)
 
     def _news(self) -> UpdateVim | None:

@@ -63,7 +63,7 @@ class Presence:
         self.degraded = False  # its prober is suspected itself
         self._touched: set[str] = set()  # what Redis has yet to be told
         self._written: set[str] = set()  # what the held list in Redis should have
-        self._rev_written = 0
+        self._rev_written = -1  # nothing yet
         self._seen: dict[str, float] = {}  # VIM → the loop's time
         self._seen_unwritten: set[str] = set()
         self._next_beat = self._clock()
@@ -123,27 +123,28 @@ class Presence:
         pipeline.hget(key, "held_rev")
         pipeline.hlen(held)
         pipeline.zadd(self._keys.executors, {self._executor_id: seconds})
-        pipeline.hset(key, mapping=self._description(self._rev_written))
+        pipeline.hset(key, mapping=self._description())
         for name in (key, held, self._keys.seen(self._executor_id)):
             pipeline.pexpire(name, self._ttl_ms)
         rev, count, *_ = await pipeline.execute()
         self._last_beat = self._clock()
-        if count != len(self._written) or (rev or b"0") != str(self._rev_written).encode():
+        lost = rev != str(self._rev_written).encode() or count != len(self._written)
+        if lost and self._rev_written >= 0:
             await self._write_anew(count)
 
     async def _write_anew(self, count: int) -> None:
         """Redis lost something, as at a restart or a failover: says it all again, and takes out what is not held."""
         log.info(event("held_list_written_anew", executor=self._executor_id, was=count, monitors=len(self._held)))
-        for key in (self._keys.held(self._executor_id), self._keys.seen(self._executor_id)):
-            there = cast(list[bytes], await self._redis.hkeys(key))
-            self._touched |= {vim_id.decode("utf-8", "surrogateescape") for vim_id in there}
         self._touched.update(self._held)
         self._seen_unwritten.update(self._seen)
         self._next_seen = self._clock()
         self._rev += 1
+        for key in (self._keys.held(self._executor_id), self._keys.seen(self._executor_id)):
+            there = cast(list[bytes], await self._redis.hkeys(key))
+            self._touched |= {vim_id.decode("utf-8", "surrogateescape") for vim_id in there}
 
     async def _flush(self) -> None:
-        while self._touched:
+        while self._touched or self._rev != self._rev_written:
             some = list(islice(self._touched, BULK))
             self._touched.difference_update(some)  # now: what is touched while it is being written is written again
             rev = self._rev if not self._touched else self._rev_written
@@ -163,7 +164,7 @@ class Presence:
         if gone:
             pipeline.hdel(held, *gone)
             pipeline.hdel(self._keys.seen(self._executor_id), *gone)
-        pipeline.hset(key, mapping=self._description(rev))
+        pipeline.hset(key, mapping={**self._description(), "held_rev": rev})
         pipeline.pexpire(held, self._ttl_ms)
         pipeline.pexpire(key, self._ttl_ms)
         await pipeline.execute()
@@ -188,13 +189,12 @@ class Presence:
                 self._seen_unwritten.update(vim_id for vim_id in some if vim_id in self._seen)
                 raise
 
-    def _description(self, rev: int) -> dict[Any, Any]:
+    def _description(self) -> dict[Any, Any]:
         return {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": VERSION,
             "started": self._started,
             "monitors": len(self._held),
-            "held_rev": rev,
             "prober_degraded": int(self.degraded),
         }

@@ -38,7 +38,7 @@ def for_update(given: dict[str, Any] | None, old: Mapping[str, Any]) -> dict[str
 def _from_json(text: str) -> dict[str, Any]:
     try:
         probe = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableProbe(f"it is not JSON ({error})") from None
     if not isinstance(probe, dict):
         raise UnreadableProbe("it is not a JSON object")

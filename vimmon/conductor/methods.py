@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vimmon.errors import Unreachable
-from vimmon.lease.model import CommittedStatus, Lease
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
 from vimmon.lease.store import Cached, LeaseStore
 from vimmon.messages import BAD_ACTION, INTERNAL_ERROR, TRY_AGAIN, Answer, Refusal, Request, UpdateVim, read_update_vim
 from vimmon.registry.store import BatchFailed, Recorded, RecordVerdict, Report, VimStore
@@ -59,14 +59,14 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
     lease, status = cached.lease, cached.status
     if lease is None or update.generation is None:
         return None
-    if update.generation < lease.generation:
+    if update.generation < lease.generation <= update.generation + LEAP_MAX:
         return Answer(status=BAD_ACTION)
     repeat = (
         status is not None
         and update.seq is not None
         and (lease.generation, lease.action_id) == (update.generation, update.action_id)
         and (status.generation, status.holder) == (update.generation, update.holder)
-        and update.seq <= status.seq
+        and update.seq <= status.seq <= update.seq + LEAP_MAX
     )
     return Answer(status=status.status, applied=False, seq=status.seq) if repeat and status is not None else None
 

@@ -15,11 +15,12 @@ from typing import TypeVar, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
+from vimmon.conductor.events import announce
 from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
 from vimmon.conductor.sight import Lookout, Seen
 from vimmon.errors import VimmonError
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import CommittedStatus, Lease
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
 from vimmon.lease.store import Cached, LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
@@ -31,6 +32,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BULK = 500
+NO_TTL = -1
 LOCK_PASSES = 2.5  # how many passes the lock outlives
 REFRESH_SLICES = 3  # a lease is written anew this often in its time to live, at least
 FORGET_EXECUTORS_S = 3600
@@ -65,6 +67,7 @@ class Reconciler:
             unknown_after_s=settings.unknown_after_s,
             verdict_gap_s=settings.reconcile_interval_s,
             hold_s=settings.mass_loss_wait_s,
+            vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
         )
         self._lock_ms = round(LOCK_PASSES * settings.reconcile_interval_s * 1000)
         self._refresh_s = settings.lease_ttl_s / REFRESH_SLICES
@@ -81,6 +84,8 @@ class Reconciler:
                 self.run_once()
             except (VimmonError, RedisError) as trouble:
                 log.warning(event("reconcile_not_done", error=trouble))
+            except Exception:  # whatever it stumbles over, the next pass may get further
+                log.exception(event("reconcile_not_done"))
         with contextlib.suppress(RedisError):  # it expires by itself
             if self._redis.get(self._keys.reconciler) == self._name.encode():
                 self._redis.delete(self._keys.reconciler)
@@ -105,9 +110,20 @@ class Reconciler:
     def _my_turn(self) -> bool:
         if self._redis.set(self._keys.reconciler, self._name, nx=True, px=self._lock_ms):
             return True
-        if cast(bytes | None, self._redis.get(self._keys.reconciler)) != self._name.encode():
-            return False
+        mine = cast(bytes | None, self._redis.get(self._keys.reconciler)) == self._name.encode()
+        if not mine and self._redis.pttl(self._keys.reconciler) != NO_TTL:
+            return False  # one that would never expire is nobody's
+        return self._keep_turn()
+
+    def _keep_turn(self) -> bool:
+        """So that a long pass is not taken for a dead one: two that take turns in the middle would never finish."""
         return bool(self._redis.set(self._keys.reconciler, self._name, px=self._lock_ms))
+
+    def _chunks(self, values: Mapping[str, T]) -> Iterator[dict[str, T]]:
+        items = iter(values.items())
+        while some := dict(islice(items, BULK)):
+            self._keep_turn()
+            yield some
 
     def _sight(self, seen: Seen) -> Sight:
         leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
@@ -117,20 +133,22 @@ class Reconciler:
             for vim_id, idle_s in seen.stuck.items()
             if vim_id in intervals_s and idle_s > 3 * intervals_s[vim_id]
         }
-        return Sight(leases, seen.held, stuck, seen.epoch_changed)
+        return Sight(leases, seen.held, stuck, seen.epoch_age_s)
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:
             row = rows[restart.vim_id]
             self._restarter.restart(row, to=restart.to, reason=restart.reason, in_vain=restart.in_vain)
+        self._keep_turn()
         for vim_id, generation in found.starts:
             if self._jobs.start(vim_id, generation):
                 log.info(event("start_enqueued_again", vim_id=vim_id, generation=generation))
         for lost in found.unwatched:
             if self._repair.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq, reason=lost.reason):
                 old = rows[lost.vim_id].status
-                fields = {"vim_id": lost.vim_id, "generation": lost.generation, "old": old, "new": "UNKNOWN"}
-                log.info(event("status_changed", **fields, reason=lost.reason))
+                fields = {"vim_id": lost.vim_id, "generation": str(lost.generation), "old": old, "new": "UNKNOWN"}
+                announce(self._redis, self._keys, [{**fields, "reason": lost.reason}])
+        self._keep_turn()
         self._repair.arrived(found.arrived)
         if found.postponed:
             log.info(event("restarts_postponed", vims=found.postponed, holding=found.holding))
@@ -145,8 +163,6 @@ class Reconciler:
         """Writes leases and statuses where they differ from their row, and now and then all, so that they live on."""
         now = self._clock()
         refresh = self._refreshed is None or now - self._refreshed >= self._refresh_s
-        if refresh:
-            self._refreshed = now
         leases: dict[str, Lease] = {}
         statuses: dict[str, CommittedStatus] = {}
         ahead: list[str] = []
@@ -162,16 +178,10 @@ class Reconciler:
         if ahead:
             self._redis.delete(*ahead)  # its monitor misses it at the next check, and says what is so
             log.warning(event("database_lost_statuses", vims=len(ahead)))
-        for some in _chunks(leases):
-            self._leases.advance(some, {}, as_of_ms=seen.as_of_ms)
-        for batch in _chunks(statuses):
-            self._leases.advance({}, batch, as_of_ms=seen.as_of_ms)
-
-
-def _chunks(values: Mapping[str, T]) -> Iterator[dict[str, T]]:
-    items = iter(values.items())
-    while some := dict(islice(items, BULK)):
-        yield some
+        written = [self._leases.advance(some, {}, as_of_ms=seen.as_of_ms) for some in self._chunks(leases)]
+        written += [self._leases.advance({}, some, as_of_ms=seen.as_of_ms) for some in self._chunks(statuses)]
+        if refresh and None not in written:
+            self._refreshed = now
 
 
 def _row(glance: Glance) -> Row:
@@ -196,4 +206,6 @@ def _status(glance: Glance) -> CommittedStatus | None:
 
 def _ahead(cached: CommittedStatus | None, glance: Glance) -> bool:
     """Whether Redis remembers a report of this generation that the row does not know, though it was read later."""
-    return cached is not None and cached.generation == glance.generation and cached.seq > glance.seq
+    if cached is None or cached.generation != glance.generation:
+        return False
+    return glance.seq < cached.seq <= glance.seq + LEAP_MAX

@@ -36,6 +36,7 @@ if not (taken[1] and string.sub(taken[1], 1, 1) == '!') and room > 0 then
     end
   end
   if count > 0 then
+    redis.call('ZADD', KEYS[3], now, KEYS[2])
     redis.call('RPUSH', KEYS[2], unpack(waiting, 1, count))
     redis.call('LTRIM', KEYS[1], count, -1)
   end
@@ -45,13 +46,13 @@ if #all > 0 then redis.call('ZADD', KEYS[3], now, KEYS[2]) end
 return {now, all}
 """
 
-# KEYS: taken-list, requests, index. Puts the requests back in front, marked; a marked one that was alone has cost one
-# conductor more. Returns how many.
+# KEYS: taken-list, requests, index. ARGV: 1 where its conductor died, else 0. Puts the requests back in front, marked;
+# a marked one, which was alone, has cost one conductor more. Returns how many.
 GIVE_BACK = """
 local all = redis.call('LRANGE', KEYS[1], 0, -1)
 for i = #all, 1, -1 do
   local deaths, raw = string.match(all[i], '^!(%d+) (.*)$')
-  redis.call('LPUSH', KEYS[2], '!' .. (deaths and deaths + 1 or 0) .. ' ' .. (raw or all[i]))
+  redis.call('LPUSH', KEYS[2], '!' .. string.format('%d', deaths and deaths + ARGV[1] or 0) .. ' ' .. (raw or all[i]))
 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[3], KEYS[1])
@@ -114,20 +115,35 @@ class RequestList:
         pipeline.lpush(self._keys.dead, request)
         pipeline.ltrim(self._keys.dead, 0, DEAD_MAX - 1)
 
-    def give_back(self, taken: str) -> int:
-        """Moves a taken-list back in front of the waiting ones. Returns how many requests it held."""
-        keys = [taken, self._keys.requests, self._keys.taken_index]
-        return cast(int, self._give_back(keys=keys, args=[]))
+    def give_back(self, taken: str, *, died: bool) -> int:
+        """Moves a taken-list back in front of the waiting ones. Returns how many requests it held.
 
-    def abandoned(self, *, older_than_s: float) -> Iterator[str]:
-        """The taken-lists that nobody will answer: their conductor's heartbeat is gone, or they are too old."""
+        `died`: its conductor did, and was not just slow; only that speaks against a request.
+        """
+        keys = [taken, self._keys.requests, self._keys.taken_index]
+        return cast(int, self._give_back(keys=keys, args=[int(died)]))
+
+    def abandoned(self, *, older_than_s: float) -> Iterator[tuple[str, bool]]:
+        """The taken-lists that nobody will answer: their conductor died (True), or they are too old."""
         seconds, _ = self._redis.time()
         index = cast(list[tuple[bytes, float]], self._redis.zrange(self._keys.taken_index, 0, -1, withscores=True))
         for member, taken_ms in index:
-            taken = member.decode()
+            taken = member.decode("utf-8", "replace")
+            if not taken.startswith(self._keys.taken("", "")[:-1]):
+                self._redis.zrem(self._keys.taken_index, member)  # not one of ours: it must not be moved
+                continue
             too_old = taken_ms < (seconds - older_than_s) * 1000
-            if too_old or not self._redis.exists(self._keys.conductor(self._keys.conductor_of(taken))):
-                yield taken
+            died = not self._redis.exists(self._keys.conductor(self._keys.conductor_of(taken)))
+            if too_old or died:
+                yield taken, died
+
+    def mend(self) -> list[str]:
+        """Deletes what stands in the way: a key of another type where a list or the index must be. Returns which."""
+        kinds = {self._keys.requests: b"list", self._keys.taken_index: b"zset"}
+        odd = [key for key, kind in kinds.items() if self._redis.type(key) not in (kind, b"none")]
+        if odd:
+            self._redis.delete(*odd)
+        return odd
 
     def enter_missing(self) -> int:
         """Enters the taken-lists that the index lacks: the answer to their taking was lost. Walks all keys."""

@@ -4,6 +4,7 @@ Whatever ends this process between two steps, a batch is either still in the req
 where any conductor fetches it back, or answered. Handling one twice changes nothing.
 """
 
+import contextlib
 import logging
 import threading
 from collections import defaultdict
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from redis import Redis
 from redis.exceptions import RedisError
 
+from vimmon.conductor.events import announce
 from vimmon.conductor.methods import METHODS, Outcomes
 from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
 from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
@@ -33,7 +35,6 @@ from vimmon.registry.store import VimStore
 log = logging.getLogger(__name__)
 
 REPLY_TTL_S = 60
-EVENTS_MAX = 10_000
 PAUSE_S = 1.0  # before Redis is tried again
 
 
@@ -63,6 +64,9 @@ class Server:
                 (pause or stop.wait)(PAUSE_S)
             except RedisError as refused:
                 log.error(event("redis_refused", error=refused))
+                with contextlib.suppress(RedisError):
+                    if odd := self._requests.mend():
+                        log.error(event("keys_of_another_type_deleted", keys=",".join(odd)))
                 (pause or stop.wait)(PAUSE_S)
             else:
                 if away:
@@ -97,7 +101,7 @@ class Server:
             for request, outcome in zip(requests, outcomes.answers, strict=True):
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
-            self._announce(outcomes)
+            announce(self._redis, self._keys, _changes(outcomes))
         self._finish(batch, replies, refused)
         return len(batch.requests)
 
@@ -113,32 +117,15 @@ class Server:
         for reply_to, bodies in replies.items():
             pipeline.rpush(reply_to, *bodies)
             pipeline.expire(reply_to, REPLY_TTL_S)
+        if refused:
+            log.warning(event("requests_buried", requests=len(refused), where=self._keys.dead))
         for raw in refused:
-            log.warning(event("request_buried", reason="nobody to answer", bytes=len(raw)))
             self._requests.bury(pipeline, raw)
         self._requests.acknowledge(pipeline, batch)
         # A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch.
         for result in pipeline.execute(raise_on_error=False):
             if isinstance(result, RedisError):
                 log.error(event("reply_refused", error=result))
-
-    def _announce(self, outcomes: Outcomes) -> None:
-        changed = [(report, recorded) for report, recorded in outcomes.changes if recorded.old_status != report.status]
-        if not changed:
-            return
-        pipeline = self._redis.pipeline(transaction=False)
-        for report, recorded in changed:
-            generation = recorded.row.generation if recorded.row else 0
-            fields = {
-                "vim_id": report.vim_id,
-                "generation": str(generation),
-                "old": str(recorded.old_status),
-                "new": str(report.status),
-                "reason": report.reason,
-            }
-            pipeline.xadd(self._keys.events, fields, maxlen=EVENTS_MAX, approximate=True)  # type: ignore[arg-type]
-            log.info(event("status_changed", **fields))
-        pipeline.execute(raise_on_error=False)
 
     def _bury(self, batch: Batch) -> None:
         """Three conductors were lost over this request alone: nobody shall try it again."""
@@ -159,3 +146,18 @@ def _reply(request: Request, outcome: Answer | Refusal) -> bytes:
     if isinstance(outcome, Refusal):
         return error(request.id, outcome.code, outcome.message)
     return answer(request.id, outcome)
+
+
+def _changes(outcomes: Outcomes) -> list[dict[str, str]]:
+    """The reports that made a status another one."""
+    return [
+        {
+            "vim_id": report.vim_id,
+            "generation": str(recorded.row.generation if recorded.row else 0),
+            "old": str(recorded.old_status),
+            "new": str(report.status),
+            "reason": report.reason or "",
+        }
+        for report, recorded in outcomes.changes
+        if recorded.old_status != report.status
+    ]

@@ -32,6 +32,7 @@ from vimmon.settings import Settings
 log = logging.getLogger(__name__)
 
 LEAVE_WITHIN_S = 10
+CHILD_LEAVES_WITHIN_S = 8
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run(settings: Settings, parts: Parts) -> None:
 class _Looping(cotyledon.Service):
     """A process that loops in a thread until `stop` is set."""
 
-    graceful_shutdown_timeout: ClassVar[int] = LEAVE_WITHIN_S
+    graceful_shutdown_timeout: ClassVar[int] = CHILD_LEAVES_WITHIN_S
 
     def __init__(self, worker_id: WorkerId, settings: Settings) -> None:
         super().__init__(worker_id)

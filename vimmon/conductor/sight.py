@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease, parse_lease
 from vimmon.lease.store import Cached, LeaseStore
 
 BULK = 1000
+STUCK_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Seen:
     """`as_of_ms` is Redis's time before anything was read."""
 
     as_of_ms: int
-    epoch_changed: bool
+    epoch_age_s: float
     held: dict[str, dict[str, Lease]]
     stuck: dict[str, float]
     cached: dict[str, Cached]
@@ -32,12 +34,13 @@ class Lookout:
         self._keys = keys
         self._leases = leases
         self._stuck_after_s = stuck_after_s
+        self._stuck_looked_s = 0.0
         self._known: dict[str, tuple[bytes | None, dict[str, Lease]]] = {}  # executor → held_rev and what it holds
 
     def look(self, vim_ids: Sequence[str]) -> Seen:
         """What holds of these VIMs now."""
         as_of_ms = self._leases.now_ms()
-        epoch_changed = self._epoch_changed()
+        epoch_age_s = self._epoch_age_s(as_of_ms)
         executors = self._alive()
         held = {executor: self._held(executor, rev) for executor, rev in executors.items()}
         self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
@@ -45,45 +48,76 @@ class Lookout:
         for start in range(0, len(vim_ids), BULK):
             some = vim_ids[start : start + BULK]
             cached |= dict(zip(some, self._leases.read(some), strict=True))
-        return Seen(as_of_ms, epoch_changed, held, self._stuck(list(executors), as_of_ms / 1000), cached)
+        return Seen(as_of_ms, epoch_age_s, held, self._stuck(list(executors), as_of_ms / 1000), cached)
 
-    def _epoch_changed(self) -> bool:
-        """Whether Redis was restarted, replaced by a replica, or flushed, since somebody last looked."""
-        run_id = str(self._redis.info("server")["run_id"]).encode()
-        before = self._redis.set(self._keys.epoch, run_id, get=True)
-        return before != run_id
+    def _epoch_age_s(self, now_ms: int) -> float:
+        """How long ago Redis was restarted, replaced or flushed; kept there, so that the next reconciler knows too."""
+        run_id = str(self._redis.info("server")["run_id"])
+        try:
+            text = cast(bytes | None, self._redis.get(self._keys.epoch)) or b""
+        except ResponseError:  # of another type: overwritten below
+            text = b""
+        known, _, since_ms = _text(text).partition(":")
+        if known != run_id or not since_ms.isdecimal():
+            self._redis.set(self._keys.epoch, f"{run_id}:{now_ms}")
+            return 0.0
+        return (now_ms - int(since_ms)) / 1000
 
     def _alive(self) -> dict[str, bytes | None]:
         """The executors whose heartbeat has not expired, and the revision of what they hold."""
-        names = [name.decode() for name in cast(list[bytes], self._redis.zrange(self._keys.executors, 0, -1))]
+        names = [
+            name.decode("utf-8", "replace")
+            for name in cast(list[bytes], self._redis.zrange(self._keys.executors, 0, -1))
+        ]
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             pipeline.pttl(self._keys.executor(name))
             pipeline.hget(self._keys.executor(name), "held_rev")
-        answers = pipeline.execute()
+        answers = pipeline.execute(raise_on_error=False)  # one of another type is that executor's trouble alone
         return {
-            name: rev
+            name: rev if isinstance(rev, bytes) else None
             for name, ttl_ms, rev in zip(names, answers[::2], answers[1::2], strict=True)
             if isinstance(ttl_ms, int) and ttl_ms > 0
         }
 
     def _held(self, executor: str, rev: bytes | None) -> dict[str, Lease]:
+        try:
+            return self._read_held(executor, rev)
+        except ResponseError:  # of another type: it holds nothing that can be read
+            return {}
+
+    def _read_held(self, executor: str, rev: bytes | None) -> dict[str, Lease]:
         known_rev, known = self._known.get(executor, (None, {}))
         if rev is not None and rev == known_rev and self._redis.hlen(self._keys.held(executor)) == len(known):
             return known
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.held(executor)))
-        leases = {vim_id.decode(): parse_lease(text.decode("utf-8", "replace")) for vim_id, text in found.items()}
+        leases = {
+            vim_id.decode("utf-8", "replace"): parse_lease(text.decode("utf-8", "replace"))
+            for vim_id, text in found.items()
+        }
         return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
 
     def _stuck(self, executors: Sequence[str], now_s: float) -> dict[str, float]:
-        """The VIMs that living executors hold and have not looked at for too long, and for how long."""
+        """The VIMs that living executors hold and have not looked at for too long, and for how long. Looked for now and
+        then only: the lists are long, and change once a minute."""
         stuck: dict[str, float] = {}
+        if now_s - self._stuck_looked_s < self._stuck_after_s / STUCK_LOOKS:
+            return stuck
+        self._stuck_looked_s = now_s
         for executor in executors:
-            for vim_id, at in cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor))).items():
+            try:
+                seen = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor)))
+            except ResponseError:
+                continue
+            for vim_id, at in seen.items():
                 try:
                     idle_s = now_s - float(at)
                 except ValueError:
                     continue
                 if idle_s > self._stuck_after_s:
-                    stuck[vim_id.decode()] = idle_s
+                    stuck[_text(vim_id)] = idle_s
         return stuck
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq.scheduler import RQScheduler
 from rq.scripts import acquire_or_refresh_lock, release_lock
 from rq.serializers import JSONSerializer
@@ -79,21 +79,34 @@ class Upkeep:
             for chore in self.chores:
                 if chore.due <= clock():
                     chore.due = clock() + chore.every_s
-                    try:
-                        chore.do()
-                    except (VimmonError, RedisError) as trouble:
-                        log.warning(event("chore_not_done", chore=chore.name, error=trouble))
+                    self._do(chore)
+                if stop.is_set():
+                    break
             stop.wait(max(0.0, min(chore.due for chore in self.chores) - clock()))
         try:
             release_lock(self._redis, self._retry_lock, self._name)
         except RedisError as trouble:  # it expires by itself
             log.info(event("farewell_not_sent", error=trouble))
 
+    @staticmethod
+    def _do(chore: Chore) -> None:
+        """Trouble with one chore is no reason not to do the others."""
+        try:
+            chore.do()
+        except (VimmonError, RedisError) as trouble:
+            log.warning(event("chore_not_done", chore=chore.name, error=trouble))
+        except Exception:  # whatever it stumbles over
+            log.exception(event("chore_not_done", chore=chore.name))
+
     def fetch_back(self) -> int:
         """Puts back in the request list what dead conductors had taken."""
         count = 0
-        for taken in self._requests.abandoned(older_than_s=self._settings.taken_max_age_s):
-            requests = self._requests.give_back(taken)
+        for taken, died in self._requests.abandoned(older_than_s=self._settings.taken_max_age_s):
+            try:
+                requests = self._requests.give_back(taken, died=died)
+            except ResponseError as odd:  # a key of another type: the others behind it must not wait for it
+                log.error(event("taken_list_unreadable", taken=taken, error=odd))
+                continue
             count += requests
             if requests:
                 log.info(event("requests_fetched_back", taken=taken, requests=requests))
@@ -109,9 +122,8 @@ class Upkeep:
             self._scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
 
     def enqueue_forgotten(self) -> int:
-        """Enqueues what was written while Redis was away: VIMs never started, and gone ones that Mistral still has."""
-        jobs = [self._jobs.start(*start) for start in self._vims.unstarted(older_than_s=self._forgotten_after_s)]
-        jobs += [self._jobs.stop(vim_id, None) for vim_id in self._vims.uncleaned(older_than_s=self._forgotten_after_s)]
+        """Enqueues the cleaning of VIMs that were de-registered while Redis was away. Returns how many."""
+        jobs = [self._jobs.stop(vim_id, None) for vim_id in self._vims.uncleaned(older_than_s=self._forgotten_after_s)]
         return sum(jobs)
 
     def clear_away(self) -> None:

@@ -15,6 +15,7 @@ from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.lease.view import LeaseView
+from vimmon.messages import BAD_ACTION
 from vimmon.registry.registry import Registry
 from vimmon.vim import Vim, VimStatus, VimType, parse_auth_url
 
@@ -134,6 +135,8 @@ class _Demo:
         self.await_status("osaka", VimStatus.REACHABLE)
         self.await_one_monitor("osaka")
         self.await_farewell(old)
+        self.tour.expect("the old action is refused", partial(self.not_refused, old), within_s=WITHIN_S)
+        self.tour.saw(f"a report in the name of {_short(old)} is answered bad_action")
         self.osaka.stop()
 
     def deregister(self) -> None:
@@ -180,6 +183,10 @@ class _Demo:
 
         self.tour.expect(f"the action {_short(vim)} of {vim.name} left", missing, within_s=WITHIN_S)
         self.tour.saw(f"{vim.name}'s action {_short(vim)} has left; what it found: {self.evidence.why_left(vim)}")
+
+    def not_refused(self, old: Vim) -> str | None:
+        answer = self.evidence.report_as(old)
+        return None if answer == BAD_ACTION else f"answered {answer}"
 
     def unknown(self, name: str) -> str | None:
         return "nothing yet" if self.vim(name).status == VimStatus.PENDING else None

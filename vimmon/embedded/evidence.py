@@ -1,6 +1,7 @@
 """What Redis and Mistral themselves say of the monitors: the demonstration's witness, beside vimmon's own answers."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,12 @@ from vimmon.embedded.stack import Stack
 from vimmon.errors import MistralRefused, MistralUnreachable, RedisUnreachable
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
+from vimmon.messages import Answer, UpdateVim, call, read_reply
 from vimmon.mistral.workflow import NAME_PREFIX, workflow_name
-from vimmon.vim import Vim
+from vimmon.vim import Vim, VimStatus
 
 TIMEOUT_S = 10
+ANSWER_S = 3
 
 
 class Evidence:
@@ -47,6 +50,18 @@ class Evidence:
         with _redis_understood():
             value = cast("bytes | None", self._redis.get(self._keys.lease(vim_id)))
         return None if value is None else value.decode()
+
+    def report_as(self, vim: Vim) -> str:
+        """What the conductor answers to a report in the name of this VIM's action, sent as anybody could."""
+        said = UpdateVim(vim_id=vim.id, status=VimStatus.UNREACHABLE, action_id=vim.action_id or "")
+        reply_to = self._keys.replies(f"demo-{uuid.uuid4()}")
+        with _redis_understood():
+            self._redis.rpush(self._keys.requests, call("1", said, reply_to=reply_to, expires_at=None))
+            popped = cast("list[bytes] | None", self._redis.blpop([reply_to], timeout=ANSWER_S))
+        if popped is None:
+            return f"nothing within {ANSWER_S} s"
+        answer = read_reply(popped[1])[1]
+        return str(answer.status) if isinstance(answer, Answer) else str(answer)
 
     def executions(self, vim_id: str) -> dict[str, str]:
         """The executions of a VIM's workflow and their states, running or not."""

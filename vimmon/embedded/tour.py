@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from redis.exceptions import RedisError
+
 from vimmon.errors import Unreachable, VimmonError
 from vimmon.vim import Frozen, Vim
 
@@ -65,10 +67,10 @@ class Tour:
         number, started = len(self.steps) + 1, self._clock()
         self._saw = []
         self._narrator.begin(number, title)
-        failure: VimmonError | None = None
+        failure: Exception | None = None
         try:
             yield
-        except VimmonError as error:
+        except (VimmonError, RedisError) as error:
             failure = error
         step = Step(
             number=number,
@@ -94,7 +96,7 @@ class Tour:
             try:
                 found = missing()
                 self._narrator.show(self.look())
-            except Unreachable as trouble:
+            except (Unreachable, RedisError) as trouble:
                 found = str(trouble)
             if found is None:
                 return

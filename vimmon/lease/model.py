@@ -10,6 +10,7 @@ from enum import Enum, auto
 from vimmon.vim import VimStatus
 
 TOMBSTONE = "-"
+LEAP_MAX = 1_000_000  # no generation and no seq is ever so far ahead: what says so is garbage
 DIGITS_MAX = 15  # more are garbage: neither Lua nor JSON could count on from there
 
 
@@ -64,7 +65,7 @@ def parse_status(text: str | None) -> CommittedStatus | None:
 
 def judge(lease: Lease | None, *, generation: int, action_id: str) -> Verdict:
     """What the action `action_id` of `generation` concludes from the lease it read."""
-    if lease is None or lease.generation < generation:
+    if lease is None or lease.generation < generation or lease.generation > generation + LEAP_MAX:
         return Verdict.ASK
     if lease.generation > generation or lease.action_id is None:
         return Verdict.EXIT

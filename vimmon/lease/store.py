@@ -11,33 +11,35 @@ from typing import cast
 from redis import Redis
 
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import CommittedStatus, Lease, parse_lease, parse_status
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease, parse_status
 
 OLDEST_READING_MS = 60_000
 
 # KEYS: leases, then statuses. ARGV: time to live in ms; when the values were read, in ms of this Redis's clock; the age
-# in ms from which they are too old; how many of the keys are leases; then a value for each key.
+# in ms from which they are too old; how many of the keys are leases; the leap from which on what stands there is
+# garbage; then a value for each key.
 # Returns how many were written or refreshed, or -1 when the values are too old.
 ADVANCE = """
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2] > tonumber(ARGV[3]) then return -1 end
 local leases, advanced = tonumber(ARGV[4]), 0
 for i, key in ipairs(KEYS) do
-  local new, old = ARGV[4 + i], redis.pcall('GET', key)
+  local new, old = ARGV[5 + i], redis.pcall('GET', key)
   local pattern = i <= leases and '^(%d+):.' or '^(%d+):(%d+):%u+:.'
   local generation, seq = string.match(new, pattern)
   local old_generation, old_seq
   if type(old) == 'string' then old_generation, old_seq = string.match(old, pattern) end
   if old_generation and #old_generation > 15 or old_seq and #old_seq > 15 then old_generation = nil end
   local ahead
-  if old_generation == nil then
+  local leap = tonumber(ARGV[5])
+  if old_generation == nil or tonumber(old_generation) > tonumber(generation) + leap then
     ahead = false
   elseif tonumber(old_generation) ~= tonumber(generation) then
     ahead = tonumber(old_generation) > tonumber(generation)
   elseif i <= leases then
     ahead = old ~= new
   else
-    ahead = tonumber(old_seq) > tonumber(seq)
+    ahead = tonumber(old_seq) > tonumber(seq) and tonumber(old_seq) <= tonumber(seq) + leap
   end
   if not ahead then
     redis.call('SET', key, new, 'PX', ARGV[1])
@@ -87,7 +89,8 @@ class LeaseStore:
         keys = [self._keys.lease(vim_id) for vim_id in leases] + [self._keys.status(vim_id) for vim_id in statuses]
         values = [str(value) for value in (*leases.values(), *statuses.values())]
         advanced = cast(
-            int, self._advance(keys=keys, args=[self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), *values])
+            int,
+            self._advance(keys=keys, args=[self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), LEAP_MAX, *values]),
         )
         return None if advanced < 0 else advanced
 

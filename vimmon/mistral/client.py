@@ -65,9 +65,8 @@ class MistralClient:
         """Every execution of the VIM's workflow, and the workflow, are gone afterwards."""
         name = workflow_name(vim_id)
         with _understood():
-            while executions := self._client.executions.list(workflow_name=name, fields=["id"], limit=100):
-                for execution in executions:
-                    self.delete_execution(execution.id)
+            for execution in self._all(self._client.executions, ["id", "workflow_name"], named=name):
+                self.delete_execution(execution.id)
             _absent_is_none(lambda: self._client.workflows.delete(name))
 
     def existing(self, installation: str) -> Existing:
@@ -90,11 +89,11 @@ class MistralClient:
         return Execution(found.id, vim_of(found.workflow_name), found.state, " ".join(info.split())[-INFO_MAX:])
 
     @staticmethod
-    def _all(manager: Any, fields: list[str]) -> list[Any]:
-        """Every one of vimmon's, page by page: Mistral gives no more than a thousand at once."""
+    def _all(manager: Any, fields: list[str], *, named: str = f"has:{NAME_PREFIX}") -> list[Any]:
+        """All whose workflow is named so, page by page: Mistral gives no more than a thousand at once."""
         found: list[Any] = []
-        named = {"workflow_name" if "workflow_name" in fields else "name": f"has:{NAME_PREFIX}"}
-        while page := manager.list(fields=fields, limit=PAGE, marker=found[-1].id if found else "", **named):
+        where = {"workflow_name" if "workflow_name" in fields else "name": named}
+        while page := manager.list(fields=fields, limit=PAGE, marker=found[-1].id if found else "", **where):
             found += page
             if len(page) < PAGE:
                 break

@@ -60,6 +60,8 @@ def carry_out_start(with_: Tools, vim_id: str, generation: int) -> None:
     wanted = with_.vims.wanted(vim_id)
     if wanted is None or wanted.action_id is None or wanted.generation != generation:
         log.info(event("start_not_wanted", vim_id=vim_id, generation=generation))
+        if wanted is None or wanted.deleted:  # an earlier try of this job may have been killed in the middle
+            carry_out_stop(with_, vim_id, None)
         return
     probe = probe_for(wanted.type, wanted.auth_url, wanted.probe).model_dump(mode="json")
     with_.mistral.ensure_workflow(vim_id, with_.vims.installation_id())

@@ -5,7 +5,8 @@ Jobs are named by their function, and carry JSON: this module need not know them
 
 from redis import Redis
 from rq import Queue, Retry
-from rq.exceptions import DuplicateJobError
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 START = "vimmon.mistral.jobs.start_monitor"
@@ -14,7 +15,8 @@ SWEEP = "vimmon.mistral.jobs.sweep_mistral"
 RETRY_AFTER_S = [1, 2, 4, 8, 15, 30] + [60] * 54  # an hour in all
 TIMEOUT_S = 180  # of a whole job; each call to Mistral in it has a timeout of its own
 RESULT_TTL_S = 1  # and not 0: deleting a job at once fails in RQ where a worker died over an earlier try of it
-FAILURE_TTL_S = 3600  # how long a job that failed to the end can be looked at, and bars another of its id
+FAILURE_TTL_S = 3600  # how long a job that failed to the end can be looked at
+ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 
 
 class JobQueue:
@@ -36,16 +38,31 @@ class JobQueue:
         return self._enqueue(SWEEP, "sweep")
 
     def _enqueue(self, function: str, job_id: str, *args: str | int | None) -> bool:
+        for _ in range(2):
+            try:
+                self.queue.enqueue(
+                    function,
+                    args=args,
+                    job_id=job_id,
+                    unique=True,
+                    result_ttl=RESULT_TTL_S,
+                    failure_ttl=FAILURE_TTL_S,
+                    retry=Retry(max=len(RETRY_AFTER_S), interval=RETRY_AFTER_S),
+                )
+            except DuplicateJobError:
+                if not self._clear_away(job_id):
+                    return False
+            else:
+                return True
+        return False
+
+    def _clear_away(self, job_id: str) -> bool:
+        """Whether a job that will never run again was in the way; it is not any more."""
         try:
-            self.queue.enqueue(
-                function,
-                args=args,
-                job_id=job_id,
-                unique=True,
-                result_ttl=RESULT_TTL_S,
-                failure_ttl=FAILURE_TTL_S,
-                retry=Retry(max=len(RETRY_AFTER_S), interval=RETRY_AFTER_S),
-            )
-        except DuplicateJobError:
-            return False
+            job = Job.fetch(job_id, connection=self.queue.connection, serializer=JSONSerializer)
+            if job.get_status() not in ENDED:
+                return False
+            job.delete()
+        except (NoSuchJobError, InvalidJobOperation):  # it has ended meanwhile
+            pass
         return True

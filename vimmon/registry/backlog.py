@@ -10,15 +10,6 @@ from vimmon.registry.transactions import clock
 MOST = 1000
 
 
-def unstarted(connection: Connection, older_than_s: float) -> list[tuple[str, int]]:
-    """Ids and generations of living VIMs that have had no execution for that long."""
-    before = clock(connection) - timedelta(seconds=older_than_s)
-    query = select(VIMS.c.id, VIMS.c.generation).where(
-        VIMS.c.deleted_at.is_(None), VIMS.c.execution_id.is_(None), VIMS.c.updated_at < before
-    )
-    return [(row.id, row.generation) for row in connection.execute(query.limit(MOST))]
-
-
 def uncleaned(connection: Connection, older_than_s: float) -> list[str]:
     """Ids of VIMs de-registered that long ago, of which Mistral may still have something."""
     before = clock(connection) - timedelta(seconds=older_than_s)

@@ -95,7 +95,7 @@ class Registry:
             old.id,
             expected_generation=old.generation,
             action_id=str(uuid.uuid4()),
-            name=new_name,
+            name=None if name is None else new_name,
             auth_url=new_url,
             probe=new_probe,
         )

@@ -1,8 +1,10 @@
 """What the reconciler reads and writes: all VIMs at a glance, a new generation, a status that nobody stands for.
 
-Every write is guarded by what was read: two reconcilers that come to the same conclusion change a VIM once.
+Every restart and every verdict is guarded by what was read: two reconcilers that come to the same conclusion change a
+VIM once.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, case, insert, select, update
 
+from vimmon.errors import InvalidInput
 from vimmon.probes import probe_for
 from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
 from vimmon.registry.rows import wanted_of
@@ -34,6 +37,8 @@ class Glance:
 
 
 NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
+KNOWN_STATUSES = frozenset(VimStatus)
+BULK = 500
 GLANCED = (
     VIMS.c.id,
     VIMS.c.generation,
@@ -89,11 +94,16 @@ class Repair:
         return write(self._engine, work)
 
     def intervals_s(self, vim_ids: Sequence[str]) -> dict[str, float]:
-        """The probe intervals of these VIMs."""
-        query = select(VIMS).where(VIMS.c.id.in_(vim_ids))
-        found = read(self._engine, lambda connection: connection.execute(query).all()) if vim_ids else []
-        wanted = [wanted_of(row) for row in found]
-        return {vim.vim_id: probe_for(vim.type, vim.auth_url, vim.probe).interval_s for vim in wanted}
+        """The probe intervals of these VIMs, as far as this version knows their probes."""
+        found: list[Any] = []
+        for start in range(0, len(vim_ids), BULK):
+            query = select(VIMS).where(VIMS.c.id.in_(vim_ids[start : start + BULK]))
+            found += read(self._engine, lambda connection, query=query: connection.execute(query).all())  # type: ignore[misc]  # mypy: default
+        intervals_s: dict[str, float] = {}
+        for vim in map(wanted_of, found):
+            with contextlib.suppress(InvalidInput):  # written by another version of vimmon: not known here
+                intervals_s[vim.vim_id] = probe_for(vim.type, vim.auth_url, vim.probe).interval_s
+        return intervals_s
 
     def arrived(self, vim_ids: Sequence[str]) -> None:
         """Their actions are held: what was in vain before does not count any more."""
@@ -132,7 +142,7 @@ def _glance(row: Any, now: datetime) -> Glance:
         vim_id=row.id,
         generation=row.generation,
         action_id=None if deleted else row.action_id,
-        status=VimStatus(row.status),
+        status=VimStatus(row.status) if row.status in KNOWN_STATUSES else VimStatus.UNKNOWN,
         seq=row.status_seq,
         holder=row.holder,
         execution_id=row.execution_id,

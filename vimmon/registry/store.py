@@ -198,10 +198,6 @@ class VimStore:
         vims = [vim_of(row) for row in read(self._engine, lambda connection: connection.execute(query).all())]
         return sorted(vims, key=lambda vim: vim.name)  # not by the database: each has its own order of letters
 
-    def unstarted(self, *, older_than_s: float) -> builtins.list[tuple[str, int]]:
-        """Living VIMs, with their generations, of which no execution was recorded that long after their last change."""
-        return read(self._engine, lambda connection: backlog.unstarted(connection, older_than_s))
-
     def uncleaned(self, *, older_than_s: float) -> builtins.list[str]:
         """VIMs that were de-registered that long ago, and of which Mistral may still have something."""
         return read(self._engine, lambda connection: backlog.uncleaned(connection, older_than_s))
