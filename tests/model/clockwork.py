@@ -50,7 +50,8 @@ class Task:
     block: Block | None = None
 
     def when(self) -> float:
-        if not self.process.alive or self.process.paused:
+        process = self.process
+        if process.paused or not process.alive:
             return NEVER
         if self.steps is None:
             return self.due
@@ -79,8 +80,8 @@ class Clockwork:
         return task
 
     def step(self, task: Task) -> None:
-        """One step of a task, even where it would rest; nothing where its process is paused or dead."""
-        if not task.process.alive or task.process.paused:
+        """One step of a task, even where it would rest; nothing where it would for ever."""
+        if task.when() == NEVER:
             return
         task.block = None
         if task.steps is None:
@@ -88,20 +89,20 @@ class Clockwork:
         try:
             task.block = next(task.steps)
         except StopIteration as end:
-            task.steps, task.due = None, self.now + end.value
-            if task.once:
-                self.tasks.remove(task)
+            self._rest(task, end.value)
         except (Away, DatabaseUnreachable):
-            task.steps, task.due = None, self.now + task.pause_s
-            if task.once:
-                self.tasks.remove(task)
+            self._rest(task, task.pause_s)
+
+    def _rest(self, task: Task, seconds: float) -> None:
+        task.steps, task.due = None, NEVER if task.once else self.now + seconds
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
-        self.tasks = [task for task in self.tasks if task.process.alive]
+        self.tasks = [task for task in self.tasks if task.process.alive and (task.steps or task.due < NEVER)]
         steps = 0
         while True:
-            ready = [task for task in self.tasks if task.when() <= self.now]
+            times = [task.when() for task in self.tasks]
+            ready = [task for task, at in zip(self.tasks, times, strict=True) if at <= self.now]
             if ready:
                 for task in ready:
                     self.step(task)
@@ -109,7 +110,7 @@ class Clockwork:
                 assert steps < STEPS_MAX, [task.name for task in ready]
                 continue
             steps = 0
-            upcoming = min((task.when() for task in self.tasks), default=NEVER)
+            upcoming = min(times, default=NEVER)
             if upcoming > end:
                 break
             self.now = upcoming

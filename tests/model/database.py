@@ -76,7 +76,11 @@ class Database:
         before, self.tables = self.tables, copy.deepcopy(backup)
         for vim_id, row in before.rows.items():
             now = self.rows.get(vim_id)
-            if now is None or (now.generation, now.action_id, now.holder) != (row.generation, row.action_id, row.holder):
+            if now is None or (now.generation, now.action_id, now.holder) != (
+                row.generation,
+                row.action_id,
+                row.holder,
+            ):
                 self.lost[vim_id] = self.highest[vim_id]
 
     def _here(self) -> float:
@@ -135,13 +139,13 @@ class Database:
         if row is not None and row.deleted is not None:
             row.cleaned = True
 
-    def unstarted(self, older_than_s: float) -> list[tuple[str, int]]:
-        before = self._here() - older_than_s
-        return [(row.vim_id, row.generation) for row in self.living() if not row.execution_id and row.updated < before]
-
     def uncleaned(self, older_than_s: float) -> list[str]:
         before = self._here() - older_than_s
-        return [row.vim_id for row in self.rows.values() if row.deleted is not None and row.deleted < before and not row.cleaned]
+        return [
+            row.vim_id
+            for row in self.rows.values()
+            if row.deleted is not None and row.deleted < before and not row.cleaned
+        ]
 
     def purge(self, purge_after_s: float) -> None:
         before = self._here() - purge_after_s
@@ -178,9 +182,7 @@ class Database:
         }
         if row.deleted is not None or not all(holds for guard, holds in where.items() if guard not in self._missing):
             return False
-        if row.status != report.status:
-            row.updated = self._clock()
-        row.status, row.seq, row.holder = report.status, seq, report.holder
+        row.status, row.seq, row.holder, row.updated = report.status, seq, report.holder, self._clock()
         return True
 
     # Repair

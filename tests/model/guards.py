@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from vimmon.actions.monitor import Left, Monitor
+from vimmon.conductor.methods import answer_from_cache
 from vimmon.lease.model import CommittedStatus, Lease, Verdict, judge
 from vimmon.lease.store import Cached
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
@@ -27,7 +28,7 @@ class Guard(StrEnum):
     CACHED_SEQ = "a cached answer tied to the seq"  # as above
     COMPARE_AND_SET = "compare-and-set of leases"  # lease/store.py ADVANCE
     UNIQUE_TAKEN_LISTS = "unique taken-lists"  # conductor/requests.py RequestList.take
-    TWO_PASS_VERDICT = "two-pass verdict"  # conductor/plan.py _why_restart  # noqa: S105
+    TWO_PASS_VERDICT = "two-pass verdict"  # conductor/plan.py _why_restart
     EPOCH_WAIT = "epoch wait"  # conductor/plan.py _hold_until
     GROWING_GRACE = "growing start grace"  # conductor/plan.py _why_restart
     SAYING_AGAIN = "saying an overwritten status again"  # actions/monitor.py Monitor.checked
@@ -53,18 +54,23 @@ def judge_by_the_action_alone(lease: Lease | None, *, generation: int, action_id
     return Verdict.EXIT if lease is not None and verdict is Verdict.ASK else verdict
 
 
-def cache_seen(missing: frozenset[Guard], update: UpdateVim, cached: Cached) -> Cached:
-    """What the real `answer_from_cache` is shown, so that it is blind to what is missing."""
-    status = cached.status
-    if status is None:
-        return cached
-    if Guard.CACHED_GENERATION in missing and update.generation is not None:
-        status = replace(status, generation=update.generation)
-    if Guard.CACHED_HOLDER in missing:
-        status = replace(status, holder=update.holder)
-    if Guard.CACHED_SEQ in missing and update.seq is not None:
-        status = replace(status, seq=max(status.seq, update.seq))
-    return Cached(cached.lease, status)
+def answer_whatever_generation(update: UpdateVim, cached: Cached) -> Answer | None:
+    """Takes a status of another generation for one of this."""
+    status = cached.status and replace(cached.status, generation=update.generation or 0)
+    return answer_from_cache(update, Cached(cached.lease, status))
+
+
+def answer_whatever_holder(update: UpdateVim, cached: Cached) -> Answer | None:
+    """Takes another holder's word for this one's."""
+    return answer_from_cache(
+        update, Cached(cached.lease, cached.status and replace(cached.status, holder=update.holder))
+    )
+
+
+def answer_whatever_seq(update: UpdateVim, cached: Cached) -> Answer | None:
+    """Takes what is new for a repeat."""
+    repeat = update if cached.status is None else update.model_copy(update={"seq": cached.status.seq})
+    return answer_from_cache(repeat, cached)
 
 
 def refuse_all_others(update: UpdateVim, cached: Cached) -> Answer | None:

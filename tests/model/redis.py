@@ -39,12 +39,12 @@ class Data:
     def keys(self) -> list[str]:
         return sorted((*self.strings, *self.hashes, *self.lists, *self.zsets))
 
-    def drop(self, key: str) -> bool:
+    def drop(self, key: str) -> None:
         self.expires.pop(key, None)
-        return any([kind.pop(key, None) is not None for kind in self.kinds()])  # type: ignore[attr-defined]
-
-    def kinds(self) -> tuple[object, ...]:
-        return self.strings, self.hashes, self.lists, self.zsets
+        self.strings.pop(key, None)
+        self.hashes.pop(key, None)
+        self.lists.pop(key, None)
+        self.zsets.pop(key, None)
 
 
 class Redis:
@@ -101,7 +101,7 @@ class Redis:
 
     def exists(self, key: str) -> bool:
         self._alive(key)
-        return key in self.data.keys()
+        return key in {*self.data.strings, *self.data.hashes, *self.data.lists, *self.data.zsets}
 
     def expire(self, key: str, ttl_s: float) -> None:
         if self.exists(key):
@@ -118,10 +118,12 @@ class Redis:
         self._alive(key)
         return dict(self.data.hashes.get(key, {}))
 
-    def hset(self, key: str, values: dict[str, str]) -> None:
+    def hset(self, key: str, values: dict[str, str], *, ttl_s: float | None = None) -> None:
         self._alive(key)
         if values:
             self.data.hashes.setdefault(key, {}).update(values)
+        if ttl_s is not None:
+            self.expire(key, ttl_s)
 
     def hdel(self, key: str, *fields: str) -> None:
         self._alive(key)
@@ -131,21 +133,23 @@ class Redis:
         if not there:
             self.data.drop(key)
 
-    def list(self, key: str) -> "list[bytes]":
+    def range(self, key: str) -> list[bytes]:
         """LRANGE 0 -1"""
         self._alive(key)
         return [*self.data.lists.get(key, ())]
 
-    def put(self, key: str, values: "list[bytes]") -> None:
+    def put(self, key: str, values: list[bytes]) -> None:
         """The list with this content; no list for none."""
         if values:
             self.data.lists[key] = values
         else:
             self.data.drop(key)
 
-    def rpush(self, key: str, *values: bytes) -> None:
+    def rpush(self, key: str, *values: bytes, ttl_s: float | None = None) -> None:
         self._alive(key)
         self.data.lists.setdefault(key, []).extend(values)
+        if ttl_s is not None:
+            self.expire(key, ttl_s)
 
     def zset(self, key: str) -> dict[str, float]:
         return dict(self.data.zsets.get(key, {}))

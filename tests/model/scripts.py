@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tests.model.redis import Redis
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import CommittedStatus, Lease, parse_lease
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease
 from vimmon.lease.store import OLDEST_READING_MS
 
 LEASE = re.compile(r"(\d+):.")
@@ -30,27 +30,33 @@ def advance(
     for vim_id, lease in leases.items():
         key = KEYS.lease(vim_id)
         old = redis.get(key)
-        found = LEASE.match(old or "")
-        if compare and found and (int(found[1]) > lease.generation or int(found[1]) == lease.generation and old != str(lease)):
+        if compare and _ahead(LEASE.match(old or ""), lease.generation, same_is_ahead=old != str(lease)):
             continue
         before = parse_lease(old)
-        if before is not None and before.generation > lease.generation:
+        if before is not None and lease.generation < before.generation <= lease.generation + LEAP_MAX:
             backwards.append(f"{vim_id}: {before} → {lease}")
         redis.set(key, str(lease), ttl_s=LEASE_TTL_S)
     for vim_id, status in statuses.items():
         key = KEYS.status(vim_id)
         found = STATUS.match(redis.get(key) or "")
-        if compare and found and (int(found[1]), int(found[2])) > (status.generation, status.seq):
+        same_is_ahead = found is not None and status.seq < int(found[2]) <= status.seq + LEAP_MAX
+        if compare and _ahead(found, status.generation, same_is_ahead=same_is_ahead):
             continue
         redis.set(key, str(status), ttl_s=LEASE_TTL_S)
     return backwards
 
 
+def _ahead(found: re.Match[str] | None, generation: int, *, same_is_ahead: bool) -> bool:
+    if found is None or int(found[1]) > generation + LEAP_MAX:
+        return False
+    return same_is_ahead if int(found[1]) == generation else int(found[1]) > generation
+
+
 def take(redis: Redis, taken: str, most: int) -> tuple[int, list[bytes]]:
-    room = most - len(redis.list(taken))
-    mine = redis.list(taken)
+    room = most - len(redis.range(taken))
+    mine = redis.range(taken)
     if not (mine and mine[0].startswith(b"!")) and room > 0:
-        waiting = redis.list(KEYS.requests)
+        waiting = redis.range(KEYS.requests)
         some = waiting[:room]
         number = len(some)
         for position, raw in enumerate(some):
@@ -60,20 +66,20 @@ def take(redis: Redis, taken: str, most: int) -> tuple[int, list[bytes]]:
         if number > 0:
             redis.rpush(taken, *waiting[:number])
             redis.put(KEYS.requests, waiting[number:])
-    everything = redis.list(taken)
+    everything = redis.range(taken)
     if everything:
         redis.zadd(KEYS.taken_index, taken, redis.now_ms())
     return redis.now_ms(), everything
 
 
-def give_back(redis: Redis, taken: str) -> int:
-    everything = redis.list(taken)
+def give_back(redis: Redis, taken: str, *, died: bool) -> int:
+    everything = redis.range(taken)
     back = []
     for raw in everything:
         found = MARKED.match(raw)
-        deaths, body = (int(found[1]) + 1, found[2]) if found else (0, raw)
+        deaths, body = (int(found[1]) + died, found[2]) if found else (0, raw)
         back.append(b"!%d %s" % (deaths, body))
-    redis.put(KEYS.requests, back + redis.list(KEYS.requests))
+    redis.put(KEYS.requests, back + redis.range(KEYS.requests))
     redis.delete(taken)
     redis.zrem(KEYS.taken_index, taken)
     return len(everything)

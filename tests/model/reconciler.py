@@ -1,0 +1,211 @@
+"""A reconciler's pass, step by step. Mirrors `conductor/reconcile.py` and `sight.py`; the plan is the real one."""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
+
+from tests.model.clockwork import NEVER, Block, Process, Steps
+from tests.model.executor import PROBE
+from tests.model.guards import Guard
+from tests.model.parts import KEYS, Parts, read_cache
+from tests.model.queueing import enqueue_start, enqueue_sweep, restart
+from tests.model.redis import Redis
+from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
+from vimmon.conductor.reconcile import LOCK_PASSES, REFRESH_SLICES
+from vimmon.conductor.sight import STUCK_LOOKS, Seen
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease
+from vimmon.lease.store import Cached
+from vimmon.registry.repair import Glance
+
+
+class Reconciler(Process):
+    """service.Reconcile"""
+
+    def __init__(self, parts: Parts, *, after_s: float = 0.0) -> None:
+        super().__init__(parts.new("reconciler-"))
+        self.parts = parts
+        self.redis = parts.link(self)
+        settings = parts.settings
+        self._interval_s = settings.reconcile_interval_s
+        self._limits = Limits(
+            start_grace_s=settings.start_grace_s,
+            unknown_after_s=settings.unknown_after_s,
+            verdict_gap_s=settings.reconcile_interval_s,
+            hold_s=settings.mass_loss_wait_s,
+            vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
+        )
+        if Guard.GROWING_GRACE in parts.missing:
+            self._limits = replace(self._limits, start_grace_max_s=settings.start_grace_s)
+        if Guard.TWO_PASS_VERDICT in parts.missing:
+            self._limits = replace(self._limits, verdict_gap_s=0.0)
+        self.memory = Memory()
+        self._vim_ids: list[str] = []
+        self._known: dict[str, tuple[str | None, dict[str, Lease]]] = {}
+        self._stuck_looked_s = 0.0
+        self._refreshed: float | None = None
+        self._swept: float | None = None
+        parts.clockwork.add(self, "passes", self._pass, after_s=after_s, pause_s=self._interval_s)
+
+    def _pass(self) -> Steps:
+        """Reconciler.run_once"""
+        if not self.redis(self._my_turn):
+            self.memory = Memory()
+            return self._interval_s
+        yield None
+        seen = yield from self._look()
+        yield None
+        glances = self.parts.db.glance()
+        self._vim_ids = [glance.vim_id for glance in glances]
+        living = [glance for glance in glances if not glance.deleted]
+        found = self._plan([_row(glance) for glance in living], seen)
+        yield from self._carry_out(found, {glance.vim_id: glance for glance in living})
+        yield from self._mend_cache(glances, seen)
+        if self._swept is None or self.parts.now() - self._swept >= self.parts.settings.sweep_interval_s:
+            self._swept = self.parts.now()
+            self.redis(enqueue_sweep)
+        return self._interval_s
+
+    def _my_turn(self, redis: Redis) -> bool:
+        """Reconciler._my_turn, whose commands are one here: it only saves work."""
+        ttl_s = LOCK_PASSES * self._interval_s
+        if redis.set(KEYS.reconciler, self.name, ttl_s=ttl_s, nx=True):
+            return True
+        return redis.get(KEYS.reconciler) == self.name and redis.set(KEYS.reconciler, self.name, ttl_s=ttl_s)
+
+    def _plan(self, rows: list[Row], seen: Seen) -> Plan:
+        leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
+        stuck = {vim_id: idle_s for vim_id, idle_s in seen.stuck.items() if idle_s > 3 * PROBE.interval_s}
+        age_s = NEVER if Guard.EPOCH_WAIT in self.parts.missing else seen.epoch_age_s
+        sight = Sight(leases, seen.held, stuck, age_s)
+        now = self.parts.now()
+        if Guard.TWO_PASS_VERDICT in self.parts.missing:  # what one look shows counts as if it had been seen before
+            _, self.memory = plan(rows, sight, self.memory, now, self._limits)
+        found, self.memory = plan(rows, sight, self.memory, now, self._limits)
+        return found
+
+    def _look(self) -> Generator[Block | None, None, Seen]:
+        """Lookout.look"""
+        as_of_ms = self.redis(lambda redis: redis.now_ms())
+        epoch_age_s = self.redis(_epoch_age_s)
+        yield None
+        executors = self.redis(_alive)
+        yield None
+        held = {}
+        for executor, rev in executors.items():
+            held[executor] = self._held(executor, rev)
+            yield None
+        self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
+        cached = self.redis(read_cache(self._vim_ids))
+        yield None
+        return Seen(as_of_ms, epoch_age_s, held, self._stuck(executors, as_of_ms), cached)
+
+    def _stuck(self, executors: Iterable[str], as_of_ms: int) -> dict[str, float]:
+        """Lookout._stuck"""
+        stuck: dict[str, float] = {}
+        stuck_after_s = 3 * self.parts.settings.check_interval_s
+        if as_of_ms / 1000 - self._stuck_looked_s < stuck_after_s / STUCK_LOOKS:
+            return stuck
+        self._stuck_looked_s = as_of_ms / 1000
+        for executor in executors:
+            for vim_id, at in self.redis(_hash(KEYS.seen(executor))).items():
+                idle_s = as_of_ms / 1000 - float(at)
+                if idle_s > stuck_after_s:
+                    stuck[vim_id] = idle_s
+        return stuck
+
+    def _held(self, executor: str, rev: str | None) -> dict[str, Lease]:
+        """Lookout._held"""
+        known_rev, known = self._known.get(executor, (None, {}))
+        found = self.redis(_hash(KEYS.held(executor)))
+        if rev is not None and rev == known_rev and len(found) == len(known):
+            return known
+        leases = {vim_id: parse_lease(text) for vim_id, text in found.items()}
+        return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
+
+    def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> Steps:
+        """Reconciler._carry_out"""
+        for one in found.restarts:
+            yield None
+            row = rows[one.vim_id]
+            yield from restart(self.parts, self.redis, row, to=one.to, reason=one.reason, in_vain=one.in_vain)
+        for vim_id, generation in found.starts:
+            yield None
+            self.redis(enqueue_start(vim_id, generation))
+        for lost in found.unwatched:
+            yield None
+            if self.parts.db.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq):
+                self.parts.note(f"{lost.vim_id} is UNKNOWN: {lost.reason}")
+        yield None
+        self.parts.db.arrived(found.arrived)
+        return 0.0
+
+    def _mend_cache(self, glances: list[Glance], seen: Seen) -> Steps:
+        """Reconciler._mend_cache"""
+        now = self.parts.now()
+        refresh = self._refreshed is None or now - self._refreshed >= self.parts.settings.lease_ttl_s / REFRESH_SLICES
+        leases: dict[str, Lease] = {}
+        statuses: dict[str, CommittedStatus] = {}
+        ahead: list[str] = []
+        for glance in glances:
+            cached = seen.cached.get(glance.vim_id, Cached(None, None))
+            lease, status = Lease(glance.generation, glance.action_id), _status(glance)
+            if refresh or cached.lease != lease:
+                leases[glance.vim_id] = lease
+            if _ahead(cached.status, glance):
+                ahead.append(KEYS.status(glance.vim_id))
+            elif status is not None and (refresh or cached.status != status):
+                statuses[glance.vim_id] = status
+        if ahead:
+            yield None
+            self.redis(lambda redis: redis.delete(*ahead))
+        yield None
+        if self.redis(lambda redis: self.parts.advance(redis, leases, statuses, as_of_ms=seen.as_of_ms)) and refresh:
+            self._refreshed = now
+        return 0.0
+
+
+def _epoch_age_s(redis: Redis) -> float:
+    """Lookout._epoch_age_s, whose two commands are one here"""
+    run_id, _, since_ms = (redis.get(KEYS.epoch) or "").partition(":")
+    if run_id != redis.run_id:
+        redis.set(KEYS.epoch, f"{redis.run_id}:{redis.now_ms()}")
+        return 0.0
+    return (redis.now_ms() - int(since_ms)) / 1000
+
+
+def _alive(redis: Redis) -> dict[str, str | None]:
+    """Lookout._alive"""
+    names = sorted(redis.zset(KEYS.executors))
+    return {name: redis.hash(KEYS.executor(name)).get("held_rev") for name in names if redis.ttl_s(KEYS.executor(name))}
+
+
+def _hash(key: str) -> Callable[[Redis], dict[str, str]]:
+    return lambda redis: redis.hash(key)
+
+
+def _row(glance: Glance) -> Row:
+    """reconcile._row"""
+    return Row(
+        vim_id=glance.vim_id,
+        generation=glance.generation,
+        action_id=glance.action_id,
+        status=glance.status,
+        seq=glance.seq,
+        holder=glance.holder,
+        execution_id=glance.execution_id,
+        starts=glance.starts,
+        idle_s=glance.awaited_s,
+    )
+
+
+def _status(glance: Glance) -> CommittedStatus | None:
+    """reconcile._status"""
+    if glance.holder is None or glance.seq == 0:
+        return None
+    return CommittedStatus(glance.generation, glance.seq, glance.status, glance.holder)
+
+
+def _ahead(cached: CommittedStatus | None, glance: Glance) -> bool:
+    """reconcile._ahead"""
+    if cached is None or cached.generation != glance.generation:
+        return False
+    return glance.seq < cached.seq <= glance.seq + LEAP_MAX
