@@ -13,6 +13,7 @@ from mistralclient.api.v2.client import Client
 from tests.support.mistral import ThreeProcessMistral
 from tests.support.processes import all_end
 from tests.support.services import postgres_missing, rabbitmq_missing
+from tests.support.strict import require
 from vimmon.embedded.mistral import MistralServer
 from vimmon.embedded.process import ServerDidNotStart
 
@@ -35,9 +36,6 @@ watch:
     for_ever:
       action: std.async_noop
 """
-UNAVAILABLE = postgres_missing() or rabbitmq_missing()
-
-three_processes = pytest.mark.skipif(UNAVAILABLE is not None, reason=UNAVAILABLE or "")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +46,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MistralServer
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeProcessMistral]:
+    require(postgres_missing() or rabbitmq_missing())
     with ThreeProcessMistral(tmp_path_factory.mktemp("production")) as server:
         yield server
 
@@ -81,13 +80,11 @@ def test_a_port_that_another_mistral_has_is_named_in_the_error(embedded: Mistral
     assert "another port" in caught.value.remedy
 
 
-@three_processes
 def test_the_mistral_of_three_processes_runs_a_workflow(production: ThreeProcessMistral) -> None:
     state, output = greet(production.url, "Kyoto")
     assert (state, '"said": "hello Kyoto"' in output) == ("SUCCESS", True)
 
 
-@three_processes
 def test_another_executor_takes_over_from_one_that_was_killed(production: ThreeProcessMistral) -> None:
     first = production.executors[0]
     workers = psutil.Process(first.pid).children()

