@@ -3,6 +3,7 @@
 #   make demo                   a tour of what vimmon does, on real parts, in less than 90 seconds
 #   make demo AUTH_URLS="URL …" the same, and a look at clouds of your own
 #   make test                   the checks, and all tests for which this machine has what they need
+#   make chaos                  the fault matrix in full, on real processes; an hour, with the times of production
 #   make check                  formatting, types, and who may import whom
 
 VENV := .venv
@@ -10,8 +11,9 @@ BIN := $(VENV)/bin
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 AUTH_URLS :=
 PYTEST_ARGS :=
+CHAOS_ARGS :=
 
-.PHONY: help demo test check
+.PHONY: help demo test check chaos
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +24,9 @@ demo: $(VENV)/.installed-demo
 
 test: check
 	$(BIN)/pytest -rs $(PYTEST_ARGS)
+
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -78,7 +78,8 @@ class Redis:
     # Whatever has expired is gone for every command.
 
     def _alive(self, key: str) -> None:
-        if self.data.expires.get(key, self.clock() + 1) <= self.clock():
+        expires = self.data.expires.get(key)
+        if expires is not None and expires <= self.clock():
             self.data.drop(key)
 
     def get(self, key: str) -> str | None:

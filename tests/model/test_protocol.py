@@ -5,6 +5,7 @@ must settle. VIMMON_TEST_MODEL_EXAMPLES=5000 runs it for long, with other exampl
 """
 
 import os
+from functools import partial
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ VIMS_MAX = 3
 EXECUTORS_MAX = 3
 ANY = st.integers(0, 50)  # which of those that there are
 SECONDS = st.sampled_from([0.1, 0.6, 2.0, 7.0, 12.0, 33.0, 70.0, 140.0])
+GARBAGE = ["", "x", "1:", "0:x", "0:0:PENDING:x", "999999999:x", "999999999:1:UNKNOWN:x"]
+FAULT_S = st.sampled_from([1.0, 8.0, 25.0, 45.0, 130.0, 600.0])
 FOUND = st.sampled_from([VimStatus.REACHABLE, VimStatus.UNREACHABLE])
 
 
@@ -52,10 +55,18 @@ class Protocol(RuleBasedStateMachine):
         vim_ids = sorted(self.world.truth)
         return vim_ids[which % len(vim_ids)]
 
+    def _for(self, seconds: float, part: object, fault: str) -> None:
+        setattr(part, fault, True)
+        self.world.later(seconds, partial(setattr, part, fault, False))
+
     # What goes on
 
     @rule(seconds=SECONDS)
     def time_goes_on(self, seconds: float) -> None:
+        self.world.run(seconds)
+
+    @rule(seconds=SECONDS)
+    def more_time_goes_on(self, seconds: float) -> None:
         self.world.run(seconds)
 
     @rule(which=ANY, task=ANY, steps=st.integers(1, 4))
@@ -87,22 +98,17 @@ class Protocol(RuleBasedStateMachine):
     def somebody_is_killed(self, which: int) -> None:
         self.world.kill(self._process(which))
 
-    @rule(which=ANY)
-    def somebody_is_paused(self, which: int) -> None:
-        self._process(which).paused = True
+    @rule(which=ANY, seconds=FAULT_S)
+    def somebody_is_paused(self, which: int, seconds: float) -> None:
+        self._for(seconds, self._process(which), "paused")
 
-    @rule(which=ANY)
-    def somebody_is_cut_from_redis(self, which: int) -> None:
-        self._process(which).cut = True
+    @rule(which=ANY, seconds=FAULT_S)
+    def somebody_is_cut_from_redis(self, which: int, seconds: float) -> None:
+        self._for(seconds, self._process(which), "cut")
 
     @rule(which=ANY)
     def an_answer_of_redis_is_lost(self, which: int) -> None:
         self._process(which).deaf = True
-
-    @rule()
-    def all_processes_go_on(self) -> None:
-        for process in self.world.processes:
-            process.paused = process.cut = process.deaf = False
 
     @precondition(lambda self: sum(executor.alive for executor in self.world.executors) < EXECUTORS_MAX)
     @rule()
@@ -127,10 +133,7 @@ class Protocol(RuleBasedStateMachine):
         keys = self.world.redis.data.keys()
         self.world.redis.delete(keys[which % len(keys)])
 
-    @rule(
-        which=ANY,
-        garbage=st.sampled_from(["", "x", "1:", "0:x", "0:0:PENDING:x", "999999999:x", "999999999:1:UNKNOWN:x"]),
-    )
+    @rule(which=ANY, garbage=st.sampled_from(GARBAGE))
     def redis_has_garbage(self, which: int, garbage: str) -> None:
         """Of a lease, or of a committed status."""
         vim_id = self._vim(which // 2)
@@ -145,9 +148,9 @@ class Protocol(RuleBasedStateMachine):
         self.world.redis.restart(self.snapshot)
         self.snapshot = self.world.redis.snapshot()
 
-    @rule(away=st.booleans())
-    def redis_is_away(self, away: bool) -> None:
-        self.world.redis.away = away
+    @rule(seconds=FAULT_S)
+    def redis_is_away(self, seconds: float) -> None:
+        self._for(seconds, self.world.redis, "away")
 
     @rule()
     def the_database_is_backed_up(self) -> None:
@@ -157,13 +160,13 @@ class Protocol(RuleBasedStateMachine):
     def the_database_is_restored(self) -> None:
         self.world.db.restore(self.backup)
 
-    @rule(away=st.booleans())
-    def the_database_is_away(self, away: bool) -> None:
-        self.world.db.away = away
+    @rule(seconds=FAULT_S)
+    def the_database_is_away(self, seconds: float) -> None:
+        self._for(seconds, self.world.db, "away")
 
-    @rule(away=st.booleans())
-    def mistral_is_away(self, away: bool) -> None:
-        self.world.mistral.away = away
+    @rule(seconds=FAULT_S)
+    def mistral_is_away(self, seconds: float) -> None:
+        self._for(seconds, self.world.mistral, "away")
 
     @rule(delay_s=st.sampled_from([0.5, 20.0, 70.0, 200.0]), copies=st.sampled_from([1, 2, 0]))
     def mistral_begins_actions(self, delay_s: float, copies: int) -> None:
@@ -211,7 +214,7 @@ class Protocol(RuleBasedStateMachine):
 
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = settings(
-    max_examples=int(EXAMPLES or 60),
+    max_examples=int(EXAMPLES or 30),
     stateful_step_count=40,
     deadline=None,
     derandomize=EXAMPLES is None,

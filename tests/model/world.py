@@ -37,6 +37,7 @@ class World(Parts):
         self.upkeeps = [Upkeep(self)]
         self.reconcilers = [Reconciler(self, after_s=3.0 * number) for number in range(reconcilers)]
         self.servers: list[Process] = []
+        self.fate = Process("fate")
         for _ in range(executors):
             self.new_executor()
         self.clockwork.run(1)
@@ -145,6 +146,16 @@ class World(Parts):
             self.upkeeps[self.upkeeps.index(process)] = Upkeep(self)
         elif isinstance(process, Reconciler):
             self.reconcilers[self.reconcilers.index(process)] = Reconciler(self)
+
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        """Has something happen of itself."""
+
+        def steps() -> Steps:
+            do()
+            return 0.0
+            yield None
+
+        self.clockwork.add(self.fate, "later", steps, after_s=seconds, once=True)
 
     def run_twice(self, job_id: str) -> None:
         """A worker that was taken for dead carries a job out beside the one that has it now."""
