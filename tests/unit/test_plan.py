@@ -59,6 +59,18 @@ def test_what_a_dead_executor_held_is_restarted_in_the_second_pass() -> None:
     assert "executor-1:42:aa holds it no more" in restart.reason
 
 
+def test_a_monitor_that_has_just_reported_for_the_first_time_is_not_missed_at_once() -> None:
+    """Its held list may be written a moment later than its first report."""
+    awaited = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING, idle_s=30)
+    memory = Memory()
+    for now in (0, 10, 20, 30):
+        _, memory = plan([awaited], sight(), memory, now, LIMITS)
+    found, memory = plan([replace(ROW, idle_s=40)], sight(), memory, 40, LIMITS)
+    assert nothing(found)
+    found, _ = plan([replace(ROW, idle_s=50)], sight(), memory, 50, LIMITS)
+    assert len(found.restarts) == 1
+
+
 def test_what_was_missing_in_one_pass_and_is_back_is_left_alone() -> None:
     _, memory = plan([ROW], sight(), Memory(), 0, LIMITS)
     found, memory = plan([ROW], sight(MINE), memory, 10, LIMITS)

@@ -60,11 +60,12 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Since when nobody holds a VIM, and since when and in how many passes that is so of this generation."""
+    """Since when nobody holds a VIM; since when, and in how many passes, nobody holds it for this `holder`."""
 
     since: float
     generation: int
-    generation_since: float
+    holder: str | None
+    holder_since: float
     passes: int
 
 
@@ -207,10 +208,10 @@ def _grace_s(row: Row, limits: Limits) -> float:
 
 def _missing(before: Missing | None, row: Row, now: float) -> Missing:
     if before is None:
-        return Missing(now, row.generation, now, 1)
-    if before.generation != row.generation:
-        return Missing(before.since, row.generation, now, 1)
-    return Missing(before.since, row.generation, before.generation_since, before.passes + 1)
+        return Missing(now, row.generation, row.holder, now, 1)
+    if (before.generation, before.holder) != (row.generation, row.holder):  # it may be about to say what it holds
+        return Missing(before.since, row.generation, row.holder, now, 1)
+    return Missing(before.since, row.generation, row.holder, before.holder_since, before.passes + 1)
 
 
 def _why_restart(row: Row, gone: Missing, sight: Sight, now: float, limits: Limits) -> str | None:
@@ -222,7 +223,7 @@ def _why_restart(row: Row, gone: Missing, sight: Sight, now: float, limits: Limi
     if row.holder is None:
         grace_s = _grace_s(row, limits)
         return f"its action was not heard of within {grace_s:g} s" if row.idle_s >= grace_s else None
-    if gone.passes < 2 or now - gone.generation_since < limits.verdict_gap_s:
+    if gone.passes < 2 or now - gone.holder_since < limits.verdict_gap_s:
         return None
     return f"its executor {row.holder.rpartition(':')[0]} holds it no more"
 

@@ -102,6 +102,8 @@ class Server:
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
             announce(self._redis, self._keys, _changes(outcomes))
+        if refused:
+            log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
         self._finish(batch, replies, refused)
         return len(batch.requests)
 
@@ -117,8 +119,6 @@ class Server:
         for reply_to, bodies in replies.items():
             pipeline.rpush(reply_to, *bodies)
             pipeline.expire(reply_to, REPLY_TTL_S)
-        if refused:
-            log.warning(event("requests_buried", requests=len(refused), where=self._keys.dead))
         for raw in refused:
             self._requests.bury(pipeline, raw)
         self._requests.acknowledge(pipeline, batch)
