@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LEAVE_WITHIN_S = 10
 CHILD_LEAVES_WITHIN_S = 8
+WORKER_LEAVES_WITHIN_S = 7.0  # after six it gives back the job that it has in hand
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,11 @@ class Worker(_Looping):
                 self.ended.set()
                 sys.exit(1)  # cotyledon starts this service again
         process.terminate()
-        process.wait()
+        try:
+            process.wait(WORKER_LEAVES_WITHIN_S)
+        except subprocess.TimeoutExpired:  # Redis is silent: it cannot even say goodbye
+            process.kill()
+            process.wait()
         self.ended.set()
 
     def _start(self) -> "subprocess.Popen[Any]":
