@@ -36,7 +36,7 @@ class Data:
     jobs: dict[str, Job] = field(default_factory=dict)
     expires: dict[str, float] = field(default_factory=dict)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return sorted((*self.strings, *self.hashes, *self.lists, *self.zsets))
 
     def drop(self, key: str) -> None:
