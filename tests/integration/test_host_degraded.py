@@ -1,20 +1,29 @@
 """A host whose VIMs all fail at once, with a real conductor and database: the prober is the suspect, not the VIMs."""
 
 import asyncio
+from dataclasses import replace
 
 from redis import Redis
 
-from tests.integration.hosting import DOWN, ME, UP, Conductor, ScriptedProber, hosting, of, watched
+from tests.integration.hosting import DOWN, ME, UP, Conductor, ScriptedProber, assignment_of, hosting, of, watched
 from tests.support.polling import eventually
 from vimmon.actions.host import Host
 from vimmon.embedded.redis import RedisServer
 from vimmon.vim import Vim, VimStatus
 
+FALL = 20
 EXECUTOR = f"vimmon:executor:{ME}"
 
 
 async def five(host: Host, conductor: Conductor) -> list[Vim]:
-    return [await watched(host, conductor) for _ in range(5)]
+    """Their failures take so long to be confirmed that all of them have failed once by then."""
+    vims = [conductor.register() for _ in range(5)]
+    for vim in vims:
+        assignment = assignment_of(vim)
+        host.take_on(replace(assignment, probe=assignment.probe.model_copy(update={"fall": FALL})))
+    for vim in vims:
+        await conductor.says(vim, VimStatus.REACHABLE)
+    return vims
 
 
 def all_fail(prober: ScriptedProber, vims: list[Vim]) -> None:
@@ -33,7 +42,7 @@ async def test_no_vim_is_called_unreachable_by_a_prober_that_reaches_none_and_it
 ) -> None:
     vims = await five(host, conductor)
     all_fail(prober, vims)
-    await probed(prober, vims, times=10)
+    await probed(prober, vims, times=FALL + 5)
     assert {conductor.row(vim)[0] for vim in vims} == {VimStatus.REACHABLE}
     await eventually(lambda: redis.hget(EXECUTOR, "prober_degraded") == b"1")
 
@@ -43,7 +52,7 @@ async def test_one_that_is_reached_clears_the_prober_and_what_still_fails_is_unr
 ) -> None:
     vims = await five(host, conductor)
     all_fail(prober, vims)
-    await probed(prober, vims, times=10)
+    await probed(prober, vims, times=FALL + 5)
     prober.scripts[of(vims[0])] = UP
     for vim in vims[1:]:
         await conductor.says(vim, VimStatus.UNREACHABLE)
@@ -56,7 +65,7 @@ async def test_when_all_come_back_together_none_was_ever_called_unreachable(
 ) -> None:
     vims = await five(host, conductor)
     all_fail(prober, vims)
-    await probed(prober, vims, times=10)
+    await probed(prober, vims, times=FALL + 5)
     prober.scripts.clear()
     await probed(prober, vims, times=5)
     for vim in vims:
