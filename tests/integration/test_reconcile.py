@@ -239,6 +239,24 @@ def test_a_monitor_that_hangs_in_a_living_executor_is_restarted(bench: Bench, to
     assert len(run(after_s=61).restarts) == 1
 
 
+def test_what_hangs_elsewhere_is_not_this_monitor(bench: Bench, tokyo: Vim) -> None:
+    """An older monitor of the VIM that hung, in an executor that lives."""
+    run = Pass(bench).settled()
+    alive(bench, "executor-2:7:bb", **{tokyo.id: "0:older"})
+    now = bench.leases.now_ms() / 1000
+    bench.redis.hset(bench.keys.seen("executor-2:7:bb"), mapping={tokyo.id: f"{now - 400:.3f}"})
+    assert run(after_s=61).restarts == []
+
+
+def test_when_the_clock_of_redis_is_set_back_nobody_is_believed_dead_for_a_minute(bench: Bench, tokyo: Vim) -> None:
+    run = Pass(bench).settled()
+    assert not run().holding
+    run_id, _, _ = cast(bytes, bench.redis.get(bench.keys.epoch)).decode().partition(":")
+    bench.redis.set(bench.keys.epoch, f"{run_id}:{bench.leases.now_ms() + 3_600_000}")
+    assert run().holding
+    assert not run(after_s=61).holding
+
+
 def test_a_slow_probe_is_not_a_monitor_that_hangs(bench: Bench) -> None:
     vim = watched(bench)
     with bench.engine.begin() as connection:

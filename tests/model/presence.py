@@ -1,6 +1,6 @@
 """An executor's sign of life. Mirrors `actions/presence.py`: every command of it is a place to be stopped at."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from tests.model.clockwork import Block, Steps
@@ -27,7 +27,6 @@ class Presence:
         self._touched: set[str] = set()
         self._written: set[str] = set()
         self._seen: dict[str, float] = {}
-        self._seen_unwritten: set[str] = set()
         self._next_beat = parts.now()
         self._next_seen = parts.now() + parts.settings.check_interval_s
         self._last_beat = parts.now()
@@ -38,9 +37,10 @@ class Presence:
         return self._parts.now() - self._last_beat
 
     def touch(self, vim_id: str) -> None:
-        if vim_id not in self._held:
+        if vim_id in self._held:
+            self._seen[vim_id] = self._parts.now()
+        else:
             self._seen.pop(vim_id, None)
-            self._seen_unwritten.discard(vim_id)
         self._touched.add(vim_id)
         self._rev += 1
         if self._woken is None:
@@ -48,7 +48,6 @@ class Presence:
 
     def saw(self, vim_id: str) -> None:
         self._seen[vim_id] = self._parts.now()
-        self._seen_unwritten.add(vim_id)
 
     def step(self) -> Steps:
         """Presence._step"""
@@ -85,8 +84,6 @@ class Presence:
 
     def _write_anew(self) -> Steps:
         self._touched.update(self._held)
-        self._seen_unwritten.update(self._seen)
-        self._next_seen = self._parts.now()
         self._rev += 1
         for key in (self._held_key, self._seen_key):
             self._touched |= self._redis(partial(Redis.hash, key=key)).keys()
@@ -109,22 +106,19 @@ class Presence:
 
     def _write_held(self, redis: Redis, vim_ids: frozenset[str], rev: int) -> None:
         redis.hset(self._held_key, {vim_id: str(self._held[vim_id]) for vim_id in vim_ids if vim_id in self._held})
+        redis.hset(self._seen_key, self._seen_at(vim_ids))
         gone = [vim_id for vim_id in vim_ids if vim_id not in self._held]
         redis.hdel(self._held_key, *gone)
         redis.hdel(self._seen_key, *gone)
         redis.hset(self._key, {"held_rev": str(rev)})
-        for key in (self._held_key, self._key):
+        for key in (self._held_key, self._seen_key, self._key):
             redis.expire(key, self._parts.settings.executor_ttl_s)
 
     def _write_seen(self) -> Steps:
-        some = set(self._seen_unwritten)
-        self._seen_unwritten.clear()
-        try:
-            seen = {vim_id: f"{self._seen[vim_id]:.3f}" for vim_id in some}
-            ttl_s = self._parts.settings.executor_ttl_s
-            self._redis(lambda redis: redis.hset(self._seen_key, seen, ttl_s=ttl_s))
-        except BaseException:
-            self._seen_unwritten |= {vim_id for vim_id in some if vim_id in self._seen}
-            raise
+        seen, ttl_s = self._seen_at(self._seen), self._parts.settings.executor_ttl_s
+        self._redis(lambda redis: redis.hset(self._seen_key, seen, ttl_s=ttl_s))
         yield None
         return 0.0
+
+    def _seen_at(self, vim_ids: Iterable[str]) -> dict[str, str]:
+        return {vim_id: f"{self._seen[vim_id]:.3f}" for vim_id in vim_ids if vim_id in self._seen}

@@ -1,6 +1,6 @@
 """A reconciler's pass, step by step. Mirrors `conductor/reconcile.py` and `sight.py`; the plan is the real one."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 from tests.model.clockwork import NEVER, Block, Process, Steps
@@ -9,12 +9,15 @@ from tests.model.guards import Guard
 from tests.model.parts import KEYS, Parts, read_cache
 from tests.model.queueing import enqueue_start, enqueue_sweep, restart
 from tests.model.redis import Redis
-from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
-from vimmon.conductor.reconcile import LOCK_PASSES, REFRESH_SLICES
+from vimmon.conductor.plan import Memory, Plan, Sight, plan
+from vimmon.conductor.reconcile import LOCK_PASSES, OUTAGE_PASSES, PROBES_MISSED, REFRESH_SLICES
 from vimmon.conductor.sight import STUCK_LOOKS, Seen
+from vimmon.conductor.verdict import Limits, Row
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease
 from vimmon.lease.store import Cached
 from vimmon.registry.repair import Glance
+
+CONDUCTOR = KEYS.conductor("")
 
 
 class Reconciler(Process):
@@ -30,6 +33,7 @@ class Reconciler(Process):
             start_grace_s=settings.start_grace_s,
             unknown_after_s=settings.unknown_after_s,
             verdict_gap_s=settings.reconcile_interval_s,
+            outage_s=OUTAGE_PASSES * settings.reconcile_interval_s,
             hold_s=settings.mass_loss_wait_s,
             vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
         )
@@ -62,6 +66,7 @@ class Reconciler(Process):
         if self._swept is None or self.parts.now() - self._swept >= self.parts.settings.sweep_interval_s:
             self._swept = self.parts.now()
             self.redis(enqueue_sweep)
+        self.memory = replace(self.memory, ended=self.parts.now())
         return self._interval_s
 
     def _my_turn(self, redis: Redis) -> bool:
@@ -73,9 +78,12 @@ class Reconciler(Process):
 
     def _plan(self, rows: list[Row], seen: Seen) -> Plan:
         leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
-        stuck = {vim_id: idle_s for vim_id, idle_s in seen.stuck.items() if idle_s > 3 * PROBE.interval_s}
+        stuck = {
+            executor: {vim_id: for_s for vim_id, for_s in hanging.items() if for_s > PROBES_MISSED * PROBE.interval_s}
+            for executor, hanging in seen.stuck.items()
+        }
         age_s = NEVER if Guard.EPOCH_WAIT in self.parts.missing else seen.epoch_age_s
-        sight = Sight(leases, seen.held, stuck, age_s)
+        sight = Sight(leases, seen.held, stuck, seen.conductors, age_s)
         now = self.parts.now()
         if Guard.TWO_PASS_VERDICT in self.parts.missing:  # what one look shows counts as if it had been seen before
             _, self.memory = plan(rows, sight, self.memory, now, self._limits)
@@ -96,20 +104,21 @@ class Reconciler(Process):
         self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
         cached = self.redis(read_cache(self._vim_ids))
         yield None
-        return Seen(as_of_ms, epoch_age_s, held, self._stuck(executors, as_of_ms), cached)
+        conductors = self.redis(lambda redis: len([key for key in redis.data.names() if CONDUCTOR in key]))
+        return Seen(as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms), conductors, cached)
 
-    def _stuck(self, executors: Iterable[str], as_of_ms: int) -> dict[str, float]:
+    def _stuck(self, held: Mapping[str, Mapping[str, Lease]], as_of_ms: int) -> dict[str, dict[str, float]]:
         """Lookout._stuck"""
-        stuck: dict[str, float] = {}
+        stuck: dict[str, dict[str, float]] = {}
         stuck_after_s = 3 * self.parts.settings.check_interval_s
         if as_of_ms / 1000 - self._stuck_looked_s < stuck_after_s / STUCK_LOOKS:
             return stuck
         self._stuck_looked_s = as_of_ms / 1000
-        for executor in executors:
+        for executor, leases in held.items():
             for vim_id, at in self.redis(_hash(KEYS.seen(executor))).items():
                 idle_s = as_of_ms / 1000 - float(at)
-                if idle_s > stuck_after_s:
-                    stuck[vim_id] = idle_s
+                if vim_id in leases and idle_s > stuck_after_s:
+                    stuck.setdefault(executor, {})[vim_id] = idle_s
         return stuck
 
     def _held(self, executor: str, rev: str | None) -> dict[str, Lease]:
@@ -166,7 +175,7 @@ class Reconciler(Process):
 def _epoch_age_s(redis: Redis) -> float:
     """Lookout._epoch_age_s, whose two commands are one here"""
     run_id, _, since_ms = (redis.get(KEYS.epoch) or "").partition(":")
-    if run_id != redis.run_id:
+    if run_id != redis.run_id or int(since_ms) > redis.now_ms():
         redis.set(KEYS.epoch, f"{redis.run_id}:{redis.now_ms()}")
         return 0.0
     return (redis.now_ms() - int(since_ms)) / 1000

@@ -233,8 +233,21 @@ def test_a_lease_that_proves_nothing_makes_it_ask_with_what_was_acknowledged(lea
 
 
 @pytest.mark.parametrize("lease", [None, Lease(6, "a6"), Lease(7, "another")])
-def test_without_a_status_it_has_nothing_to_ask_with(lease: Lease | None) -> None:
-    assert monitor().checked(lease, None) is None
+def test_without_a_status_it_asks_in_the_third_check_that_this_is_not_known(lease: Lease | None) -> None:
+    """Its first probe may be on its way; but one that hangs must not keep it for ever when its VIM is gone."""
+    mine = monitor()
+    assert mine.checked(lease, None) is None
+    assert mine.checked(lease, None) is None
+    asked = update_of(mine.checked(lease, None))
+    assert (asked.status, asked.reason) == (UNKNOWN, "cannot probe: no probe has come to an end")
+    acknowledge(mine, asked)
+    assert update_of(mine.observe(UP)).status == REACHABLE, "the first success is told at once"
+
+
+def test_without_a_status_it_waits_as_long_as_it_knows_that_it_is_wanted() -> None:
+    mine = monitor()
+    for lease in (None, None, HELD, None, None, HELD, HELD, HELD):
+        assert mine.checked(lease, None) is None
 
 
 @pytest.mark.parametrize(

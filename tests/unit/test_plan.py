@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
+from vimmon.conductor.plan import Memory, Plan, Sight, plan
+from vimmon.conductor.verdict import Limits, Row
 from vimmon.lease.model import Lease
 from vimmon.vim import VimStatus
 
@@ -30,13 +31,18 @@ def sight(*held: Lease, lease: Lease | None = MINE) -> Sight:
     return Sight({} if lease is None else {"v": lease}, executors)
 
 
-def passes(row: Row, seen: Sight, *times: float, memory: Memory | None = None) -> Plan:
-    """What the last of several passes finds."""
+def after(row: Row, seen: Sight, *times: float, memory: Memory | None = None) -> tuple[Plan, Memory]:
+    """What the last of several passes finds, and remembers."""
     memory = memory or Memory()
     found = Plan()
     for now in times:
         found, memory = plan([row], seen, memory, now, LIMITS)
-    return found
+    return found, memory
+
+
+def passes(row: Row, seen: Sight, *times: float, memory: Memory | None = None) -> Plan:
+    """What the last of several passes finds."""
+    return after(row, seen, *times, memory=memory)[0]
 
 
 def nothing(found: Plan) -> bool:
@@ -130,16 +136,16 @@ def test_an_old_action_that_is_still_held_counts_for_nothing(held: Lease) -> Non
 @pytest.mark.parametrize("status", [VimStatus.REACHABLE, VimStatus.UNREACHABLE])
 def test_what_nobody_has_watched_for_two_minutes_is_unknown(status: VimStatus) -> None:
     row = replace(ROW, status=status)
-    assert passes(row, sight(), 0, 119).unwatched == []
-    (lost,) = passes(row, sight(), 0, 120).unwatched
+    assert passes(row, sight(), *range(0, 120, 10), 119).unwatched == []
+    (lost,) = passes(row, sight(), *range(0, 130, 10)).unwatched
     assert (lost.vim_id, lost.generation, lost.seq) == ("v", 7, 3)
     assert "120 s" in lost.reason
 
 
 def test_the_two_minutes_go_on_over_a_restart() -> None:
-    _, memory = plan([ROW], sight(), Memory(), 0, LIMITS)
+    _, memory = after(ROW, sight(), 0, 10, 20)
     restarted = replace(ROW, generation=8, action_id="a8", execution_id=None, holder=None, idle_s=20, seq=0)
-    (lost,) = plan([restarted], sight(), memory, 120, LIMITS)[0].unwatched
+    (lost,) = passes(restarted, sight(), *range(30, 130, 10), memory=memory).unwatched
     assert (lost.generation, lost.seq) == (8, 0)
 
 
@@ -148,17 +154,58 @@ def test_what_is_not_known_anyway_stays_as_it_is(status: VimStatus) -> None:
     assert passes(replace(ROW, status=status), sight(), 0, 1000).unwatched == []
 
 
+def test_what_was_missing_before_an_outage_is_missed_anew_after_it() -> None:
+    """While the database or Redis was away no pass was made, and its executor may have had no chance to beat."""
+    _, memory = after(ROW, sight(), 0)
+    found, memory = after(ROW, sight(), 300, memory=memory)
+    assert nothing(found), "the first look after five minutes is not the second one in a row"
+    (restart,) = passes(ROW, sight(), 310, memory=memory).restarts
+    assert restart.to == 8
+
+
+def test_a_pass_that_takes_long_is_no_outage() -> None:
+    _, memory = after(ROW, sight(), 0)
+    assert passes(ROW, sight(), 300, memory=replace(memory, ended=290)).restarts
+
+
+STUCK = {"executor-1:42:aa": {"v": 400.0}}
+
+
 def test_a_monitor_that_does_not_probe_is_restarted() -> None:
-    (restart,) = passes(ROW, replace(sight(MINE), stuck={"v": 400.0}), 0).restarts
+    (restart,) = passes(ROW, replace(sight(MINE), stuck=STUCK), 0).restarts
     assert "has not probed for 400 s" in restart.reason
+
+
+def test_an_older_monitor_that_hung_elsewhere_says_nothing_about_its_successor() -> None:
+    both = sight(Lease(6, "a6"), MINE)
+    assert nothing(passes(ROW, replace(both, stuck=STUCK), 0))
+    assert nothing(passes(ROW, replace(sight(MINE, MINE), stuck=STUCK), 0)), "one of two that hold it does probe"
+
+
+MUTE = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING)
 
 
 @pytest.mark.parametrize(("starts", "after_s"), [(0, 300), (1, 600)])
 def test_a_monitor_that_is_held_and_says_nothing_is_restarted(starts: int, after_s: float) -> None:
-    mute = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING, starts=starts)
-    assert nothing(passes(replace(mute, idle_s=after_s - 1), sight(MINE), 0, 10)), "it may still be probing"
-    (restart,) = passes(replace(mute, idle_s=after_s), sight(MINE), 0).restarts
+    mute = replace(MUTE, starts=starts)
+    minute = range(0, 70, 10)
+    assert nothing(passes(replace(mute, idle_s=after_s - 1), sight(MINE), *minute)), "it may still be probing"
+    (restart,) = passes(replace(mute, idle_s=after_s), sight(MINE), *minute).restarts
     assert restart.in_vain
+    assert f"has said nothing for {after_s} s" in restart.reason
+
+
+def test_a_monitor_that_could_not_be_heard_is_not_mute() -> None:
+    """No conductor answered, or the database was away and no pass was made: it must have had a minute to be heard."""
+    mute = replace(MUTE, idle_s=1000)
+    deaf = replace(sight(MINE), conductors=0)
+    found, memory = after(mute, deaf, *range(0, 300, 10))
+    assert nothing(found)
+    found, memory = after(mute, sight(MINE), *range(300, 360, 10), memory=memory)
+    assert nothing(found)
+    found, memory = after(mute, sight(MINE), *range(1000, 1060, 10), memory=memory)
+    assert nothing(found)
+    assert passes(mute, sight(MINE), 1060, memory=memory).restarts
 
 
 def test_many_starts_in_vain_are_no_trouble() -> None:
@@ -172,17 +219,17 @@ def many(count: int) -> list[Row]:
 
 def test_after_another_epoch_nobody_is_believed_dead_for_a_minute() -> None:
     rows, memory = many(3), Memory()
-    for now in (0, 10, 20, 59):
-        seen = Sight({}, {"other:1:cc": {}}, {}, epoch_age_s=now)
+    for now in (*range(0, 60, 10), 59):
+        seen = Sight({}, {"other:1:cc": {}}, epoch_age_s=now)
         found, memory = plan(rows, seen, memory, now, LIMITS)
         assert (found.restarts, found.holding) == ([], True)
-    found, _ = plan(rows, Sight({}, {"other:1:cc": {}}, {}, epoch_age_s=60), memory, 60, LIMITS)
+    found, _ = plan(rows, Sight({}, {"other:1:cc": {}}, epoch_age_s=60), memory, 60, LIMITS)
     assert len(found.restarts) == 3
 
 
 def test_the_wait_after_another_epoch_is_anothers_too() -> None:
     """It is told by Redis, and not remembered: a reconciler that has just begun waits as well."""
-    seen = Sight({}, {"other:1:cc": {}}, {}, epoch_age_s=30)
+    seen = Sight({}, {"other:1:cc": {}}, epoch_age_s=30)
     _, memory = plan(many(3), replace(seen, epoch_age_s=20), Memory(), 0, LIMITS)
     assert plan(many(3), seen, memory, 10, LIMITS)[0].restarts == []
 
@@ -214,7 +261,8 @@ def test_when_most_executors_vanish_at_once_nobody_is_believed_dead_for_a_minute
     assert found.holding is holds
     held_back, memory = plan(many(1), fleet(*alive[-1]), memory, now, LIMITS)
     assert bool(held_back.restarts) is False or not holds
-    found, memory = plan(many(1), fleet(*alive[-1]), memory, now + 61, LIMITS)
+    for later in (now + 61, now + 71):
+        found, memory = plan(many(1), fleet(*alive[-1]), memory, later, LIMITS)
     assert found.restarts
 
 
@@ -252,6 +300,7 @@ def test_while_no_executor_lives_ten_are_tried_at_a_time(order: int) -> None:
 def test_what_one_pass_writes_is_bounded() -> None:
     limits = Limits(writes_per_pass=3)
     rows = [replace(row, execution_id=None) for row in many(10)]
-    _, memory = plan(rows, fleet("a"), Memory(), 0, limits)
-    found, _ = plan(rows, fleet("a"), memory, 130, limits)
+    memory, found = Memory(), Plan()
+    for now in range(0, 130, 10):
+        found, memory = plan(rows, fleet("a"), memory, now, limits)
     assert (len(found.starts), len(found.unwatched)) == (3, 3)

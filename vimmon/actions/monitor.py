@@ -18,6 +18,8 @@ from vimmon.probes import HttpProbe, Outcome, TcpProbe, parse_probe
 from vimmon.vim import VimStatus
 
 REASON_MAX = 200
+PATIENCE = 3  # checks without proof that it is wanted, before a monitor that has nothing to say asks all the same
+NOTHING_FOUND = Health(VimStatus.UNKNOWN, "cannot probe: no probe has come to an end")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Monitor:
     """`seq` is the highest that this monitor used, was told, or read; `said` what awaits its acknowledgement.
 
     `acknowledged` is what is known to stand in the row, None where that is not known; `failed`: a bug ended the last
-    probe; `doubt`: its prober is itself suspected.
+    probe; `doubt`: its prober is itself suspected; `checks_in_vain`: the last checks in a row that left open whether it
+    is wanted, while it had nothing to say, and so nothing to ask with.
     """
 
     assignment: Assignment
@@ -70,6 +73,7 @@ class Monitor:
     reason_said: str = ""
     failed: bool = False
     doubt: Doubt | None = None
+    checks_in_vain: int = 0
 
     def observe(self, outcome: Outcome) -> UpdateVim | None:
         """What the outcome of a probe gives to say, if anything."""
@@ -121,11 +125,12 @@ class Monitor:
             return Left(f"lease {lease}")
         if status is not None and status.generation == mine.generation:
             self._learn(status.seq)
-        stated = self._stated()
-        if stated is None:
-            return None  # nothing to say yet
         if self.said is not None:
             return None  # under way, and sent again until it is answered
+        stated = self._stated()
+        self.checks_in_vain = self.checks_in_vain + 1 if stated is None and verdict is Verdict.ASK else 0
+        if stated is None:
+            return self._say(NOTHING_FOUND) if self.checks_in_vain >= PATIENCE else None
         another_reason = stated.status != VimStatus.REACHABLE and _spoken(stated.reason) != self.reason_said
         if self.acknowledged is None or status != self.acknowledged or another_reason:
             return self._say(stated)

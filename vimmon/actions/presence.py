@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -64,8 +64,8 @@ class Presence:
         self._touched: set[str] = set()  # what Redis has yet to be told
         self._written: set[str] = set()  # what the held list in Redis should have
         self._rev_written = -1  # nothing yet
-        self._seen: dict[str, float] = {}  # VIM → the loop's time
-        self._seen_unwritten: set[str] = set()
+        self._seen: dict[str, float] = {}  # VIM → when it was last looked at, the loop's time
+        self._offset_s = 0.0  # of Redis's clock from the loop's
         self._next_beat = self._clock()
         self._next_seen = self._clock() + seen_s
         self._last_beat = self._clock()
@@ -78,9 +78,10 @@ class Presence:
 
     def touch(self, vim_id: str) -> None:
         """The VIM came, went, or is watched by another action now."""
-        if vim_id not in self._held:
+        if vim_id in self._held:
+            self._seen[vim_id] = self._clock()  # what an earlier action saw of it is not this one's
+        else:
             self._seen.pop(vim_id, None)
-            self._seen_unwritten.discard(vim_id)
         self._touched.add(vim_id)
         self._rev += 1
         self._wake.set()
@@ -88,7 +89,6 @@ class Presence:
     def saw(self, vim_id: str) -> None:
         """A probe of this VIM has just ended."""
         self._seen[vim_id] = self._clock()
-        self._seen_unwritten.add(vim_id)
 
     async def run(self) -> None:
         """Beats until it is cancelled; Redis may come and go meanwhile."""
@@ -117,8 +117,9 @@ class Presence:
 
     async def _beat(self) -> None:
         key, held = self._keys.executor(self._executor_id), self._keys.held(self._executor_id)
-        seconds, _ = await self._redis.time()
+        seconds, microseconds = await self._redis.time()
         self._started = self._started or seconds
+        self._offset_s = seconds + microseconds / 1e6 - self._clock()
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hget(key, "held_rev")
         pipeline.hlen(held)
@@ -136,8 +137,6 @@ class Presence:
         """Redis lost something, as at a restart or a failover: says it all again, and takes out what is not held."""
         log.info(event("held_list_written_anew", executor=self._executor_id, was=count, monitors=len(self._held)))
         self._touched.update(self._held)
-        self._seen_unwritten.update(self._seen)
-        self._next_seen = self._clock()
         self._rev += 1
         for key in (self._keys.held(self._executor_id), self._keys.seen(self._executor_id)):
             there = cast(list[bytes], await self._redis.hkeys(key))
@@ -156,38 +155,37 @@ class Presence:
 
     async def _write_held(self, vim_ids: Sequence[str], rev: int) -> None:
         key, held = self._keys.executor(self._executor_id), self._keys.held(self._executor_id)
+        seen = self._keys.seen(self._executor_id)
         kept = {vim_id: str(self._held[vim_id]) for vim_id in vim_ids if vim_id in self._held}
         gone = [vim_id.encode("utf-8", "surrogateescape") for vim_id in vim_ids if vim_id not in self._held]
         pipeline = self._redis.pipeline(transaction=False)
         if kept:
             pipeline.hset(held, mapping=cast(dict[Any, Any], kept))
+            pipeline.hset(seen, mapping=self._seen_at(kept))
         if gone:
             pipeline.hdel(held, *gone)
-            pipeline.hdel(self._keys.seen(self._executor_id), *gone)
+            pipeline.hdel(seen, *gone)
         pipeline.hset(key, mapping={**self._description(), "held_rev": rev})
-        pipeline.pexpire(held, self._ttl_ms)
-        pipeline.pexpire(key, self._ttl_ms)
+        for name in (held, seen, key):
+            pipeline.pexpire(name, self._ttl_ms)
         await pipeline.execute()
         self._written.update(kept)
         self._written.difference_update(vim_id for vim_id in vim_ids if vim_id not in kept)
         self._rev_written = rev
 
     async def _write_seen(self) -> None:
-        """When the last probe of each VIM ended, in seconds of Redis's clock; only of those that were probed since."""
-        seconds, microseconds = await self._redis.time()
-        offset = seconds + microseconds / 1e6 - self._clock()
-        while self._seen_unwritten:
-            some = list(islice(self._seen_unwritten, BULK))
-            self._seen_unwritten.difference_update(some)
-            pipeline = self._redis.pipeline(transaction=False)
-            key = self._keys.seen(self._executor_id)
-            pipeline.hset(key, mapping={vim_id: f"{self._seen[vim_id] + offset:.3f}" for vim_id in some})
-            pipeline.pexpire(key, self._ttl_ms)
-            try:
+        """When the last probe of each VIM ended. All of them: Redis may have lost what a hung one last wrote."""
+        vim_ids = list(self._seen)
+        for start in range(0, len(vim_ids), BULK):
+            if seen := self._seen_at(vim_ids[start : start + BULK]):
+                pipeline = self._redis.pipeline(transaction=False)
+                pipeline.hset(self._keys.seen(self._executor_id), mapping=seen)
+                pipeline.pexpire(self._keys.seen(self._executor_id), self._ttl_ms)
                 await pipeline.execute()
-            except BaseException:
-                self._seen_unwritten.update(vim_id for vim_id in some if vim_id in self._seen)
-                raise
+
+    def _seen_at(self, vim_ids: Iterable[str]) -> dict[Any, Any]:
+        """In seconds of Redis's clock."""
+        return {vim_id: f"{self._seen[vim_id] + self._offset_s:.3f}" for vim_id in vim_ids if vim_id in self._seen}
 
     def _description(self) -> dict[Any, Any]:
         return {

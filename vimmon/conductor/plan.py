@@ -8,6 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from vimmon.conductor.verdict import (
+    Limits,
+    Missing,
+    Row,
+    Unheard,
+    holders_of,
+    still_missing,
+    still_unheard,
+    why_lost,
+    why_useless,
+)
 from vimmon.lease.model import LEAP_MAX, Lease
 from vimmon.vim import VimStatus
 
@@ -15,69 +26,30 @@ WATCHED = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)  # what must not stay tru
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Durations in seconds; `starts_per_s` and `starts_burst` bound what Mistral is asked for."""
-
-    start_grace_s: float = 60
-    start_grace_max_s: float = 64 * 60
-    unknown_after_s: float = 120
-    verdict_gap_s: float = 10
-    hold_s: float = 60
-    vanished_s: float = 50  # executors that vanish within this time of one another vanish at once
-    unheard_graces: float = 5  # a monitor that is held may say nothing for so many start graces
-    writes_per_pass: int = 1000
-    starts_per_s: float = 10
-    starts_burst: float = 100
-    tries_without_executor: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A living VIM, as the database has it. `idle_s`: since its execution was recorded, or else since its generation
-    was made; `starts`: how often that was in vain since it was last held."""
-
-    vim_id: str
-    generation: int
-    action_id: str | None
-    status: VimStatus
-    seq: int
-    holder: str | None
-    execution_id: str | None
-    starts: int
-    idle_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Sight:
     """What Redis said: the leases, and for each executor that lives, what it holds and what it holds but does not look
-    at (`stuck`: for how long, in seconds). `epoch_age_s`: since Redis was restarted, replaced or flushed."""
+    at (`stuck`: for how long, in seconds). `conductors`: how many answer; `epoch_age_s`: since Redis was restarted,
+    replaced or flushed."""
 
     leases: Mapping[str, Lease]
     held: Mapping[str, Mapping[str, Lease]]
-    stuck: Mapping[str, float] = field(default_factory=dict)
+    stuck: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    conductors: int = 1
     epoch_age_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """Since when nobody holds a VIM; since when, and in how many passes, nobody holds it for this `holder`."""
-
-    since: float
-    generation: int
-    holder: str | None
-    holder_since: float
-    passes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Memory:
-    """What one pass leaves to the next. Times are of the reconciler's monotonic clock."""
+    """What one pass leaves to the next. Times are of the reconciler's monotonic clock. `at`: when it was planned;
+    `ended`: when it had been carried out."""
 
     missing: Mapping[str, Missing] = field(default_factory=dict)
+    unheard: Mapping[str, Unheard] = field(default_factory=dict)
     executors: Mapping[str, float] = field(default_factory=dict)  # when each was last seen alive
     hold_until: float = -inf
     tokens: float | None = None
     at: float = 0.0
+    ended: float = -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +88,29 @@ def plan(rows: Iterable[Row], sight: Sight, memory: Memory, now: float, limits: 
     result = Plan()
     executors, hold_until = _lives(sight, memory, now, limits)
     result.holding = now < hold_until or sight.epoch_age_s < limits.hold_s
+    before = memory if now - memory.ended <= limits.outage_s else Memory()  # an outage proves nothing about a monitor
     by_vim = _by_vim(sight.held)
     missing: dict[str, Missing] = {}
+    unheard: dict[str, Unheard] = {}
     candidates: list[Restart] = []
     on_their_way = 0
     for row in rows:
         held = by_vim.get(row.vim_id, ())
-        ahead = _ahead(row, (*held, sight.leases.get(row.vim_id)))
+        ahead = _ahead(row, (*(lease for _, lease in held), sight.leases.get(row.vim_id)))
         if ahead is not None:
             why = "a lease is ahead of the database"
             candidates.append(Restart(row.vim_id, row.generation, ahead + 1, why, in_vain=False))
             continue
-        if _holds(row, held) and not _is_mute(row, limits) and row.vim_id not in sight.stuck:
-            if row.starts and row.holder is not None:
-                result.arrived.append(row.vim_id)
-            continue
-        missing[row.vim_id] = gone = _missing(memory.missing.get(row.vim_id), row, now)
+        reason = None
+        if holders := holders_of(row, held):
+            if row.holder is None and sight.conductors:
+                unheard[row.vim_id] = still_unheard(before.unheard.get(row.vim_id), row, now)
+            reason = why_useless(row, holders, sight.stuck, unheard.get(row.vim_id), now, limits)
+            if reason is None:
+                if row.starts and row.holder is not None:
+                    result.arrived.append(row.vim_id)
+                continue
+        missing[row.vim_id] = gone = still_missing(before.missing.get(row.vim_id), row, now)
         if row.status in WATCHED and now - gone.since >= limits.unknown_after_s:
             result.unwatched.append(_unwatched(row, now - gone.since))
         if row.action_id is not None and row.execution_id is None:
@@ -139,7 +118,7 @@ def plan(rows: Iterable[Row], sight: Sight, memory: Memory, now: float, limits: 
             if row.idle_s >= limits.start_grace_s:
                 result.starts.append((row.vim_id, row.generation))
             continue
-        reason = _why_restart(row, gone, sight, now, limits)
+        reason = reason or why_lost(row, gone, now, limits)
         if reason is None:
             on_their_way += row.holder is None
         elif result.holding:
@@ -152,7 +131,8 @@ def plan(rows: Iterable[Row], sight: Sight, memory: Memory, now: float, limits: 
     result.restarts = candidates[:most]
     result.postponed += len(candidates) - len(result.restarts)
     del result.starts[limits.writes_per_pass :], result.unwatched[limits.writes_per_pass :]
-    return result, Memory(missing, executors, hold_until, tokens - len(result.restarts), now)
+    left = tokens - len(result.restarts)
+    return result, Memory(missing, unheard, executors, hold_until, left, at=now, ended=now)
 
 
 def _lives(sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[dict[str, float], float]:
@@ -171,11 +151,12 @@ def _tokens(memory: Memory, now: float, limits: Limits) -> float:
     return min(limits.starts_burst, memory.tokens + (now - memory.at) * limits.starts_per_s)
 
 
-def _by_vim(held: Mapping[str, Mapping[str, Lease]]) -> dict[str, tuple[Lease, ...]]:
-    by_vim: dict[str, tuple[Lease, ...]] = {}
-    for leases in held.values():
+def _by_vim(held: Mapping[str, Mapping[str, Lease]]) -> dict[str, tuple[tuple[str, Lease], ...]]:
+    """VIM → which executor holds which lease of it."""
+    by_vim: dict[str, tuple[tuple[str, Lease], ...]] = {}
+    for executor, leases in held.items():
         for vim_id, lease in leases.items():
-            by_vim[vim_id] = (*by_vim.get(vim_id, ()), lease)
+            by_vim[vim_id] = (*by_vim.get(vim_id, ()), (executor, lease))
     return by_vim
 
 
@@ -191,41 +172,6 @@ def _ahead(row: Row, leases: Iterable[Lease | None]) -> int | None:
         ),
         default=None,
     )
-
-
-def _holds(row: Row, held: Iterable[Lease]) -> bool:
-    return any((lease.generation, lease.action_id) == (row.generation, row.action_id) for lease in held)
-
-
-def _is_mute(row: Row, limits: Limits) -> bool:
-    """Whether it has said nothing for much longer than a start takes, whoever holds it."""
-    return row.holder is None and row.idle_s >= limits.unheard_graces * _grace_s(row, limits)
-
-
-def _grace_s(row: Row, limits: Limits) -> float:
-    return min(limits.start_grace_s * 2.0 ** min(row.starts, 32), limits.start_grace_max_s)
-
-
-def _missing(before: Missing | None, row: Row, now: float) -> Missing:
-    if before is None:
-        return Missing(now, row.generation, row.holder, now, 1)
-    if (before.generation, before.holder) != (row.generation, row.holder):  # it may be about to say what it holds
-        return Missing(before.since, row.generation, row.holder, now, 1)
-    return Missing(before.since, row.generation, row.holder, before.holder_since, before.passes + 1)
-
-
-def _why_restart(row: Row, gone: Missing, sight: Sight, now: float, limits: Limits) -> str | None:
-    """Why the VIM needs another action; None: it may still be on its way, or be seen in the next pass."""
-    if row.action_id is None:
-        return "no action was wanted"
-    if row.vim_id in sight.stuck:
-        return f"its monitor has not probed for {sight.stuck[row.vim_id]:.0f} s"
-    if row.holder is None:
-        grace_s = _grace_s(row, limits)
-        return f"its action was not heard of within {grace_s:g} s" if row.idle_s >= grace_s else None
-    if gone.passes < 2 or now - gone.holder_since < limits.verdict_gap_s:
-        return None
-    return f"its executor {row.holder.rpartition(':')[0]} holds it no more"
 
 
 def _unwatched(row: Row, for_s: float) -> Unwatched:

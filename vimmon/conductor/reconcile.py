@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar, cast
 
@@ -16,8 +17,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from vimmon.conductor.events import announce
-from vimmon.conductor.plan import Limits, Memory, Plan, Row, Sight, plan
+from vimmon.conductor.plan import Memory, Plan, Sight, plan
 from vimmon.conductor.sight import Lookout, Seen
+from vimmon.conductor.verdict import Limits, Row
 from vimmon.errors import VimmonError
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
@@ -36,6 +38,8 @@ NO_TTL = -1
 LOCK_PASSES = 2.5  # how many passes the lock outlives
 REFRESH_SLICES = 3  # a lease is written anew this often in its time to live, at least
 FORGET_EXECUTORS_S = 3600
+PROBES_MISSED = 3  # more than that, and the monitor hangs, however seldom it probes
+OUTAGE_PASSES = 3  # what was seen so many intervals ago says nothing about now
 
 
 class Reconciler:
@@ -66,6 +70,7 @@ class Reconciler:
             start_grace_s=settings.start_grace_s,
             unknown_after_s=settings.unknown_after_s,
             verdict_gap_s=settings.reconcile_interval_s,
+            outage_s=OUTAGE_PASSES * settings.reconcile_interval_s,
             hold_s=settings.mass_loss_wait_s,
             vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
         )
@@ -104,6 +109,7 @@ class Reconciler:
         self._carry_out(found, {glance.vim_id: glance for glance in living})
         self._mend_cache(glances, seen)
         self._sweep_mistral()
+        self._memory = replace(self._memory, ended=self._clock())
         self._redis.zremrangebyscore(self._keys.executors, 0, seen.as_of_ms / 1000 - FORGET_EXECUTORS_S)
         return found
 
@@ -127,13 +133,16 @@ class Reconciler:
 
     def _sight(self, seen: Seen) -> Sight:
         leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
-        intervals_s = self._repair.intervals_s(list(seen.stuck))
+        intervals_s = self._repair.intervals_s(list({vim_id for hanging in seen.stuck.values() for vim_id in hanging}))
         stuck = {
-            vim_id: idle_s
-            for vim_id, idle_s in seen.stuck.items()
-            if vim_id in intervals_s and idle_s > 3 * intervals_s[vim_id]
+            executor: {
+                vim_id: for_s
+                for vim_id, for_s in hanging.items()
+                if vim_id in intervals_s and for_s > PROBES_MISSED * intervals_s[vim_id]
+            }
+            for executor, hanging in seen.stuck.items()
         }
-        return Sight(leases, seen.held, stuck, seen.epoch_age_s)
+        return Sight(leases, seen.held, stuck, seen.conductors, seen.epoch_age_s)
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:

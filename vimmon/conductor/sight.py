@@ -1,6 +1,6 @@
 """What Redis tells the reconciler: who lives and holds what, which leases stand, whether it is the Redis it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,7 +22,8 @@ class Seen:
     as_of_ms: int
     epoch_age_s: float
     held: dict[str, dict[str, Lease]]
-    stuck: dict[str, float]
+    stuck: dict[str, dict[str, float]]
+    conductors: int
     cached: dict[str, Cached]
 
 
@@ -48,7 +49,9 @@ class Lookout:
         for start in range(0, len(vim_ids), BULK):
             some = vim_ids[start : start + BULK]
             cached |= dict(zip(some, self._leases.read(some), strict=True))
-        return Seen(as_of_ms, epoch_age_s, held, self._stuck(list(executors), as_of_ms / 1000), cached)
+        return Seen(
+            as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms / 1000), len(self._living_conductors()), cached
+        )
 
     def _epoch_age_s(self, now_ms: int) -> float:
         """How long ago Redis was restarted, replaced or flushed; kept there, so that the next reconciler knows too."""
@@ -58,7 +61,7 @@ class Lookout:
         except ResponseError:  # of another type: overwritten below
             text = b""
         known, _, since_ms = _text(text).partition(":")
-        if known != run_id or not since_ms.isdecimal():
+        if known != run_id or not since_ms.isdecimal() or int(since_ms) > now_ms:  # or its clock was set back
             self._redis.set(self._keys.epoch, f"{run_id}:{now_ms}")
             return 0.0
         return (now_ms - int(since_ms)) / 1000
@@ -97,26 +100,40 @@ class Lookout:
         }
         return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
 
-    def _stuck(self, executors: Sequence[str], now_s: float) -> dict[str, float]:
-        """The VIMs that living executors hold and have not looked at for too long, and for how long. Looked for now and
-        then only: the lists are long, and change once a minute."""
-        stuck: dict[str, float] = {}
+    def _stuck(self, held: Mapping[str, Mapping[str, Lease]], now_s: float) -> dict[str, dict[str, float]]:
+        """The VIMs that each living executor holds and has not looked at for too long, and for how long. Looked for now
+        and then only: the lists are long, and change once a minute."""
+        stuck: dict[str, dict[str, float]] = {}
         if now_s - self._stuck_looked_s < self._stuck_after_s / STUCK_LOOKS:
             return stuck
         self._stuck_looked_s = now_s
-        for executor in executors:
+        for executor, leases in held.items():
             try:
                 seen = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor)))
             except ResponseError:
                 continue
-            for vim_id, at in seen.items():
-                try:
-                    idle_s = now_s - float(at)
-                except ValueError:
-                    continue
-                if idle_s > self._stuck_after_s:
-                    stuck[_text(vim_id)] = idle_s
+            idle_s = {_text(vim_id): now_s - seconds for vim_id, at in seen.items() if (seconds := _seconds(at))}
+            hanging = {
+                vim_id: for_s for vim_id, for_s in idle_s.items() if vim_id in leases and for_s > self._stuck_after_s
+            }
+            if hanging:
+                stuck[executor] = hanging
         return stuck
+
+    def _living_conductors(self) -> list[str]:
+        """The conductors whose heartbeat has not expired."""
+        names = [_text(name) for name in cast(list[bytes], self._redis.zrange(self._keys.conductors, 0, -1))]
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.exists(self._keys.conductor(name))
+        return [name for name, lives in zip(names, pipeline.execute(), strict=True) if lives]
+
+
+def _seconds(at: bytes) -> float | None:
+    try:
+        return float(at)
+    except ValueError:
+        return None
 
 
 def _text(raw: bytes) -> str:
