@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from redis import Redis
 from tests.support.polling import eventually
 from vimmon.actions import thread
 from vimmon.actions.action import PingVim
+from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import RedisServer
 
 PROBE = {"kind": "tcp", "auth_url": "http://127.0.0.1:9"}
@@ -187,6 +189,41 @@ def test_settings_that_cannot_be_used_are_told_to_mistral(variable: str, value: 
 
 def test_a_redis_that_is_away_is_no_reason_to_refuse() -> None:
     assert in_a_process('print(json.dumps(run("tokyo")))', VIMMON_REDIS_URL="redis://127.0.0.1:1/0") is None
+
+
+def test_an_executor_that_redis_has_not_heard_of_for_too_long_refuses_until_it_has(tmp_path: Path) -> None:
+    """It counts as dead: what it takes on nobody would know of. Mistral hands the action out again."""
+    port = free_port()
+    found = in_a_process(
+        """
+import time
+from pathlib import Path
+from vimmon.embedded.process import free_port
+from vimmon.embedded.redis import RedisServer
+
+def until(wanted):
+    deadline = time.monotonic() + 20
+    vim = 0
+    while time.monotonic() < deadline:
+        vim += 1
+        answer = run(f"vim-{vim}")
+        if wanted(answer):
+            return answer
+        time.sleep(0.05)
+
+answers = [run("tokyo"), until(lambda answer: answer is not None)]
+with RedisServer(Path(FOLDER), port=PORT):
+    answers.append(until(lambda answer: answer is None))
+print(json.dumps(answers))
+""".replace("FOLDER", repr(str(tmp_path))).replace("PORT", str(port)),
+        VIMMON_REDIS_URL=f"redis://127.0.0.1:{port}/0",
+        VIMMON_EXECUTOR_BEAT_S="0.2",
+        VIMMON_EXECUTOR_TTL_S="1",
+        VIMMON_UNKNOWN_AFTER_S="2",
+    )
+    taken, refused, taken_again = found
+    assert (taken, taken_again) == (None, None)
+    assert refused.startswith("vimmon: this executor has not reached Redis for 1 s")
 
 
 async def ended(host: thread.HostThread) -> None:

@@ -2,7 +2,8 @@
 
 import yaml
 
-from vimmon.mistral.workflow import ACTION, INPUTS, definition, installation_tag, workflow_name
+from vimmon.mistral.workflow import ACTION, INPUTS, RETRY, definition, installation_tag, workflow_name
+from vimmon.settings import Settings
 
 
 def test_the_workflow_hands_its_inputs_to_one_action_and_is_tagged() -> None:
@@ -14,3 +15,9 @@ def test_the_workflow_hands_its_inputs_to_one_action_and_is_tagged() -> None:
     (task,) = workflow["tasks"].values()
     assert task["action"] == ACTION
     assert task["input"] == {name: f"<% $.{name} %>" for name in INPUTS}
+
+
+def test_mistral_hands_out_what_was_refused_for_less_than_the_grace_of_a_start() -> None:
+    (task,) = yaml.safe_load(definition("v-1", "inst"))[workflow_name("v-1")]["tasks"].values()
+    assert task["retry"] == RETRY
+    assert RETRY["delay"] * RETRY["count"] < Settings().start_grace_s

@@ -96,6 +96,11 @@ class Host:
         """What this host watches now."""
         return dict(self._held)
 
+    @property
+    def silent_s(self) -> float:
+        """How long ago Redis last took a heartbeat; for a new host, since it was made. May be asked by any thread."""
+        return self._presence.silent_s
+
     async def run(self) -> None:
         """Runs until it is cancelled."""
         try:

@@ -50,10 +50,19 @@ class HostThread:
             raise VimmonError(f"the monitors' event loop did not start: {why}", remedy=REMEDY) from self._trouble
 
     def take_on(self, assignment: Assignment) -> None:
-        """Hands the assignment over to the loop."""
+        """Hands the assignment over to the loop.
+
+        Raises VimmonError also where Redis has taken no heartbeat for so long that this executor counts as dead: of
+        what it took on now nobody would know, and another executor may be better off.
+        """
         try:
             if self._host is None or not self.alive:
                 raise RuntimeError("it has ended")
+            if self._host.silent_s > self._settings.executor_ttl_s:
+                raise VimmonError(
+                    f"this executor has not reached Redis for {self._host.silent_s:.0f} s",
+                    remedy="Look at its network and at Redis; it goes on by itself when it reaches it again",
+                )
             self._loop.call_soon_threadsafe(self._host.take_on, assignment)
         except RuntimeError as error:  # it may also end just now
             raise VimmonError(f"the monitors' event loop does not run: {error}", remedy=REMEDY) from error

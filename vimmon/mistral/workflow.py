@@ -1,6 +1,7 @@
 """A VIM's workflow as data: one task, one action, which stays until it is no longer wanted.
 
-One long action and not a loop of short ones: Mistral keeps every task it ever ran.
+One long action and not a loop of short ones: Mistral keeps every task it ever ran. An executor that is cut off refuses
+the action, and Mistral hands it out again, as likely as not to another one.
 """
 
 import json
@@ -8,6 +9,7 @@ from typing import Any
 
 ACTION = "vimmon.ping_vim"
 NAME_PREFIX = "vimmon."
+RETRY = {"delay": 5, "count": 5}  # s, times: less than the start grace, and few enough when every executor refuses
 INPUTS = ("vim_id", "action_id", "generation", "probe")
 
 
@@ -34,7 +36,13 @@ def definition(vim_id: str, installation: str) -> str:
                 "description": "Watches one VIM and reports to vimmon's conductor",
                 "tags": ["vimmon", installation_tag(installation)],
                 "input": list(INPUTS),
-                "tasks": {"monitor": {"action": ACTION, "input": {name: f"<% $.{name} %>" for name in INPUTS}}},
+                "tasks": {
+                    "monitor": {
+                        "action": ACTION,
+                        "input": {name: f"<% $.{name} %>" for name in INPUTS},
+                        "retry": RETRY,
+                    }
+                },
             },
         }
     )
