@@ -209,6 +209,12 @@ class Stack:
         """The processes in which workers carry out a job now."""
         return [horse for worker in self.workers() for horse in _children(worker.pid)]
 
+    def only_horse(self) -> psutil.Process:
+        """The one that is held in the middle of its job; another, of a sweep, may be about to end."""
+        becomes(lambda: len(self.horses()), 1)
+        (horse,) = self.horses()
+        return horse
+
     def clear(self) -> None:
         """De-registers all, and waits until Mistral and the executors have nothing left."""
         gone = [self.registry.deregister(vim.id).vim.id for vim in self.registry.list()]

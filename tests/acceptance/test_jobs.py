@@ -111,7 +111,7 @@ def test_a_killed_start_job_is_tried_again_and_leaves_one_monitor(
     with gate.hold(*EXECUTE, when) as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
         assert call.reached.wait(REACHED_WITHIN_S)
-        (horse,) = stack.horses()
+        horse = stack.only_horse()
         horse.kill()
         assert all_end([horse])
     _watched_once(stack, vim)
@@ -121,7 +121,7 @@ def test_a_start_job_whose_worker_is_killed_with_it_is_done_again(stack: Stack, 
     with gate.hold(*EXECUTE, "before") as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
         assert call.reached.wait(REACHED_WITHIN_S)
-        (horse,) = stack.horses()
+        horse = stack.only_horse()
         worker = horse.parent()
         worker.kill()
         horse.kill()
@@ -137,7 +137,7 @@ def test_an_orphan_of_a_killed_worker_and_its_successor_start_one_monitor(
     with gate.hold(*EXECUTE, when) as call:
         vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
         assert call.reached.wait(REACHED_WITHIN_S)
-        (horse,) = stack.horses()
+        horse = stack.only_horse()
         worker = horse.parent()
         worker.kill()
         assert all_end([worker])

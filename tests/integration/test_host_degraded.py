@@ -90,3 +90,46 @@ async def test_four_that_fail_are_unreachable(host: Host, conductor: Conductor, 
     vims = [await watched(host, conductor) for _ in range(4)]
     all_fail(prober, vims)
     await asyncio.gather(*[conductor.says(vim, VimStatus.UNREACHABLE) for vim in vims])
+
+
+async def seldom_asked(host: Host, conductor: Conductor, prober: ScriptedProber, count: int) -> list[Vim]:
+    """Reachable VIMs that would not be asked again within the test, but for the first."""
+    vims = [conductor.register() for _ in range(count)]
+    for vim in vims:
+        assignment = assignment_of(vim)
+        interval_s = 0.1 if vim is vims[0] else 600
+        host.take_on(replace(assignment, probe=assignment.probe.model_copy(update={"interval_s": interval_s})))
+    for vim in vims:
+        await conductor.says(vim, VimStatus.REACHABLE)
+    return vims
+
+
+async def test_a_vim_that_fails_alone_is_unreachable_though_others_are_seldom_asked(
+    host: Host, conductor: Conductor, prober: ScriptedProber
+) -> None:
+    vims = await seldom_asked(host, conductor, prober, 8)
+    prober.scripts[of(vims[0])] = DOWN
+    await conductor.says(vims[0], VimStatus.UNREACHABLE)
+    assert sum(prober.asked[of(vim)] for vim in vims[1:]) > len(vims[1:]), "others were asked, whether they are reached"
+
+
+async def test_the_first_to_fail_of_a_prober_that_is_cut_off_waits_for_the_others(
+    host: Host, conductor: Conductor, redis: Redis, prober: ScriptedProber
+) -> None:
+    vims = await seldom_asked(host, conductor, prober, 6)
+    all_fail(prober, vims)
+    await probed(prober, vims[:1], times=10)
+    await eventually(lambda: redis.hget(EXECUTOR, "prober_degraded") == b"1")
+    assert {conductor.row(vim)[0] for vim in vims} == {VimStatus.REACHABLE}
+
+
+async def test_what_waits_for_too_long_is_unknown(
+    redis_server: RedisServer, redis: Redis, conductor: Conductor, prober: ScriptedProber
+) -> None:
+    """The others are too many to be asked at once."""
+    async with hosting(redis_server.url, prober, unknown_after_s=0.5) as host:
+        vims = await seldom_asked(host, conductor, prober, 40)
+        all_fail(prober, vims)
+        await conductor.says(vims[0], VimStatus.UNKNOWN)
+        assert conductor.row(vims[0])[1] == "this executor has reached no VIM since this one failed"
+        assert redis.hget(EXECUTOR, "prober_degraded") == b"0"

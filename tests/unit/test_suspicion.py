@@ -14,44 +14,111 @@ DOUBT = Doubt("prober degraded", lasting=False)
 LASTING = Doubt("prober degraded", lasting=True)
 
 
-def test_when_all_of_five_fail_the_prober_is_the_suspect_and_one_that_is_reached_clears_it() -> None:
+VIMS = [f"v{number}" for number in range(LEAST)]
+
+
+def doubt(suspicion: Suspicion, vim_id: str, now: float) -> Doubt | None:
+    suspicion.reconsider(now)
+    return suspicion.doubt_of(vim_id)
+
+
+def watching(*reached: str) -> Suspicion:
+    """A prober that has reached all of these."""
     suspicion = Suspicion(lasting_s=120)
-    for number in range(LEAST):
-        assert suspicion.doubt(0) is None
-        suspicion.saw(f"v{number}", False, 10)
-    assert suspicion.doubt(129) == Doubt(suspicion.doubt(10).reason, lasting=False)  # type: ignore[union-attr]
-    assert suspicion.doubt(130).lasting  # type: ignore[union-attr]
+    for vim_id in reached:
+        suspicion.saw(vim_id, True, 0)
+    suspicion.reconsider(0)
+    return suspicion
+
+
+def test_when_all_of_five_fail_the_prober_is_the_suspect_and_one_that_is_reached_clears_it() -> None:
+    suspicion = watching(*VIMS)
+    for vim_id in VIMS:
+        suspicion.reconsider(10)
+        assert not suspicion.degraded
+        suspicion.saw(vim_id, False, 10)
+    assert set(suspicion.reconsider(129)) == set(VIMS)
+    assert suspicion.degraded
+    about = suspicion.doubt_of("v1")
+    assert about is not None
+    assert "every VIM that this executor watches fails" in about.reason
+    assert not about.lasting
+    assert set(suspicion.reconsider(130)) == set(VIMS)
+    assert suspicion.doubt_of("v1") == Doubt(about.reason, lasting=True)
+    assert suspicion.reconsider(131) == []
     suspicion.saw("v3", True, 131)
-    assert suspicion.doubt(131) is None
+    assert set(suspicion.reconsider(131)) == set(VIMS)
+    assert (suspicion.degraded, suspicion.doubt_of("v1")) == (False, None)
 
 
 def test_with_fewer_vims_nobody_is_suspected() -> None:
-    suspicion = Suspicion(lasting_s=120)
-    for number in range(LEAST - 1):
-        suspicion.saw(f"v{number}", False, 0)
-    assert suspicion.doubt(1000) is None
+    suspicion = watching(*VIMS[1:])
+    for vim_id in VIMS[1:]:
+        assert suspicion.saw(vim_id, False, 0) == []
+        assert doubt(suspicion, vim_id, 1000) is None
 
 
 def test_when_too_few_are_left_the_suspicion_ends() -> None:
-    suspicion = Suspicion(lasting_s=120)
-    for number in range(LEAST):
-        suspicion.saw(f"v{number}", False, 0)
+    suspicion = watching(*VIMS)
+    for vim_id in VIMS:
+        suspicion.saw(vim_id, False, 0)
     suspicion.forget("v0", 1)
-    assert suspicion.doubt(1) is None
+    assert doubt(suspicion, "v1", 1) is None
+
+
+def test_one_that_begins_to_fail_waits_until_any_is_reached_and_some_are_asked_at_once() -> None:
+    suspicion = watching(*VIMS, "last")
+    assert suspicion.saw("v0", False, 10) == ["last", "v4", "v3", "v2"]
+    assert suspicion.reconsider(10) == ["v0"]
+    about = suspicion.doubt_of("v0")
+    assert about is not None
+    assert not about.lasting
+    assert suspicion.doubt_of("v1") is None
+    assert suspicion.saw("v0", False, 12) == [], "they have been asked"
+    suspicion.saw("v4", True, 13)
+    assert set(suspicion.reconsider(13)) == {"v0", "v4"}
+    assert suspicion.doubt_of("v0") is None
+    suspicion.saw("v0", False, 14)
+    assert doubt(suspicion, "v0", 14) is None, "it has failed before, when others were reached"
+
+
+def test_what_waits_for_too_long_is_not_known() -> None:
+    suspicion = watching(*VIMS)
+    suspicion.saw("v0", False, 10)
+    assert not doubt(suspicion, "v0", 129).lasting  # type: ignore[union-attr]
+    assert suspicion.reconsider(130) == ["v0"]
+    assert suspicion.doubt_of("v0").lasting  # type: ignore[union-attr]
+
+
+def test_no_more_are_asked_when_enough_fail() -> None:
+    suspicion = watching(*[f"v{number}" for number in range(100)])
+    asked = [len(suspicion.saw(f"v{number}", False, 0)) for number in range(10)]
+    assert asked == [4, 4, 4, 4, 0, 0, 0, 0, 0, 0]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from([True, False, None]))))
 def test_it_is_suspected_exactly_while_all_of_at_least_five_fail(told: list[tuple[str, bool | None]]) -> None:
-    suspicion, latest = Suspicion(lasting_s=120), dict[str, bool]()
+    suspicion, latest, believed = Suspicion(lasting_s=120), dict[str, bool](), dict[str, Doubt | None]()
+    failing_since_any_was_reached: set[str] = set()
     for vim_id, reached in told:
         if reached is None:
             suspicion.forget(vim_id, 0)
             latest.pop(vim_id, None)
+            failing_since_any_was_reached.discard(vim_id)
         else:
             suspicion.saw(vim_id, reached, 0)
+            if reached:
+                failing_since_any_was_reached.clear()
+            elif latest.get(vim_id, True):
+                failing_since_any_was_reached.add(vim_id)
             latest[vim_id] = reached
-        suspected = len(latest) >= LEAST and not any(latest.values())
-        assert (suspicion.doubt(0) is not None) is suspected
+        believed |= {touched: suspicion.doubt_of(touched) for touched in suspicion.reconsider(0)}
+        enough = len(latest) >= LEAST
+        assert suspicion.degraded is (enough and not any(latest.values()))
+        for known in latest:
+            waits = enough and known in failing_since_any_was_reached
+            assert (suspicion.doubt_of(known) is not None) is (suspicion.degraded or waits)
+            assert believed.get(known) == suspicion.doubt_of(known), "whoever it concerns was told"
 
 
 def monitor() -> Monitor:

@@ -20,7 +20,7 @@ from vimmon.actions.client import PAUSE_S, Caller, keep_going
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
-from vimmon.actions.suspicion import Doubt, Suspicion
+from vimmon.actions.suspicion import Suspicion
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
@@ -62,7 +62,6 @@ class Host:
         self._rng = rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
         self._alone_after_s = alone_after_s
         self._suspicion = Suspicion(lasting_s=settings.unknown_after_s)
-        self._doubt: Doubt | None = None
         self._probes = Wheel(rng=rng)
         slot_s = settings.check_interval_s / CHECK_SLOTS
         self._checks = Wheel(rng=rng, slot_s=slot_s, jitter=0.1)
@@ -136,7 +135,6 @@ class Host:
         now = self._clock()
         self._probes.add(vim_id, assignment.probe.interval_s, now, soon=True)
         self._checks.add(vim_id, self._settings.check_interval_s, now)
-        self._monitors[vim_id].doubt = self._doubt
         self._presence.touch(vim_id)
         log.info(event("monitor_began", vim_id=vim_id, generation=assignment.generation))
         return True
@@ -160,15 +158,20 @@ class Host:
         self._suspect()
         alone = self._presence.silent_s > self._alone_after_s
         for vim_id in self._probes.due(self._clock()):
-            monitor = self._monitors.get(vim_id)
-            if monitor is None or vim_id in self._probing:
-                continue
             if alone and self._rng.random() >= ALONE_SHARE:
-                self._presence.saw(vim_id)  # left out on purpose: it does not hang
+                if vim_id in self._monitors and vim_id not in self._probing:
+                    self._presence.saw(vim_id)  # left out on purpose: it does not hang
                 continue
-            task = asyncio.create_task(self._probe(monitor))
-            self._probing[vim_id] = task
-            task.add_done_callback(partial(self._probed, vim_id))
+            self._start_probe(vim_id)
+
+    def _start_probe(self, vim_id: str) -> None:
+        """Unless one runs already."""
+        monitor = self._monitors.get(vim_id)
+        if monitor is None or vim_id in self._probing:
+            return
+        task = asyncio.create_task(self._probe(monitor))
+        self._probing[vim_id] = task
+        task.add_done_callback(partial(self._probed, vim_id))
 
     def _probed(self, vim_id: str, task: asyncio.Task[None]) -> None:
         if self._probing.get(vim_id) is task:
@@ -183,28 +186,28 @@ class Host:
             self._fail(monitor, bug)
         else:
             if self._monitors.get(vim_id) is monitor:
-                self._suspicion.saw(vim_id, outcome.status == VimStatus.REACHABLE, self._clock())
+                reached = outcome.status == VimStatus.REACHABLE
+                for witness in self._suspicion.saw(vim_id, reached, self._clock()):
+                    self._start_probe(witness)
                 self._suspect()
             self._conclude(monitor, monitor.observe, outcome)
         if self._monitors.get(vim_id) is not monitor:
             return
         self._presence.saw(vim_id)
-        if monitor.health.confirming:
-            self._probes.reschedule(vim_id, probe.confirm_interval_s, self._clock())
-        elif was_confirming:
-            self._probes.reschedule(vim_id, probe.interval_s, self._clock())
+        if monitor.health.confirming or was_confirming:
+            interval_s = probe.confirm_interval_s if monitor.health.confirming else probe.interval_s
+            self._probes.reschedule(vim_id, interval_s, self._clock())
 
     def _suspect(self) -> None:
-        """Tells all monitors when this prober has become the suspect itself, or is not any more."""
-        doubt = self._suspicion.doubt(self._clock())
-        if doubt == self._doubt:
-            return
-        if (doubt is None) is not (self._doubt is None):
-            log.warning(event("prober_cleared" if doubt is None else "prober_degraded", vims=len(self._monitors)))
-        self._doubt = doubt
-        self._presence.degraded = doubt is not None
-        for monitor in list(self._monitors.values()):
-            self._conclude(monitor, monitor.doubted, doubt)
+        """Tells the monitors that are concerned when this prober has become a suspect itself, or is not any more."""
+        for vim_id in self._suspicion.reconsider(self._clock()):
+            monitor, doubt = self._monitors.get(vim_id), self._suspicion.doubt_of(vim_id)
+            if monitor is not None and monitor.doubt != doubt:
+                self._conclude(monitor, monitor.doubted, doubt)
+        if self._presence.degraded != self._suspicion.degraded:
+            self._presence.degraded = self._suspicion.degraded
+            now = "prober_degraded" if self._suspicion.degraded else "prober_cleared"
+            log.warning(event(now, vims=len(self._monitors)))
 
     def _hear(self, update: UpdateVim, answer: Answer) -> None:
         monitor = self._monitors.get(update.vim_id)

@@ -2,12 +2,16 @@
 they are all down.
 
 While that is so, no VIM is called UNREACHABLE that was not so before; if it lasts, they are UNKNOWN. One VIM that can
-be reached clears it. With fewer VIMs than `LEAST` nobody is suspected: two clouds may well be down together.
+be reached clears it. And as long as nobody has been reached since a VIM began to fail, nobody knows which of the two it
+is: such a VIM waits, and some that were reached last are asked at once. With fewer VIMs than `LEAST` nobody is
+suspected: two clouds may well be down together.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 LEAST = 5
+WITNESSES = 4  # with the one that fails, as many as make a suspicion
 
 
 @dataclass(frozen=True)
@@ -23,28 +27,67 @@ class Suspicion:
 
     def __init__(self, *, lasting_s: float) -> None:
         self._lasting_s = lasting_s
-        self._reached: dict[str, bool] = {}
-        self._count = 0  # of those that were reached
-        self.since: float | None = None
+        self._known: set[str] = set()
+        self._reached: dict[str, None] = {}  # latest last
+        self._waiting: dict[str, float] = {}  # since when each fails; nobody was reached after that
+        self._all_since: float | None = None
+        self._about_all: Doubt | None = None
+        self._about_waiting: Doubt | None = None
+        self._touched: set[str] = set()
 
-    def saw(self, vim_id: str, reached: bool, now: float) -> None:
-        self._count += reached - self._reached.get(vim_id, False)
-        self._reached[vim_id] = reached
+    @property
+    def degraded(self) -> bool:
+        """Whether the prober is the suspect, as far as it was reconsidered."""
+        return self._about_all is not None
+
+    def saw(self, vim_id: str, reached: bool, now: float) -> list[str]:
+        """Whom to ask at once: this one has begun to fail, and it is its word against the prober's."""
+        begins = not reached and (vim_id in self._reached or vim_id not in self._known)
+        if reached:
+            self._touched.update(self._waiting)
+            self._waiting.clear()
+        elif begins:
+            self._waiting[vim_id] = now
+        self._touched.add(vim_id)
+        self._known.add(vim_id)
+        self._reached.pop(vim_id, None)
+        if reached:
+            self._reached[vim_id] = None
         self._judge(now)
+        if not begins or len(self._known) < LEAST or len(self._waiting) > WITNESSES:
+            return []
+        return list(islice(reversed(self._reached), WITNESSES))
 
     def forget(self, vim_id: str, now: float) -> None:
-        self._count -= self._reached.pop(vim_id, False)
+        self._known.discard(vim_id)
+        self._reached.pop(vim_id, None)
+        self._waiting.pop(vim_id, None)
         self._judge(now)
 
-    def doubt(self, now: float) -> Doubt | None:
-        """None while there is no suspicion."""
-        if self.since is None:
-            return None
-        lasting = now - self.since >= self._lasting_s
-        return Doubt("prober degraded: every VIM that this executor watches fails at once", lasting)
+    def reconsider(self, now: float) -> list[str]:
+        """The VIMs whose doubt may be another than when this was last asked."""
+        about_all = about_waiting = None
+        if self._all_since is not None:
+            lasting = now - self._all_since >= self._lasting_s
+            about_all = Doubt("prober degraded: every VIM that this executor watches fails at once", lasting)
+        if self._waiting and len(self._known) >= LEAST:
+            lasting = now - next(iter(self._waiting.values())) >= self._lasting_s
+            about_waiting = Doubt("this executor has reached no VIM since this one failed", lasting)
+        if about_all != self._about_all:
+            self._touched.update(self._known)
+        if about_waiting != self._about_waiting:
+            self._touched.update(self._waiting)
+        self._about_all, self._about_waiting = about_all, about_waiting
+        touched = list(self._touched)
+        self._touched.clear()
+        return touched
+
+    def doubt_of(self, vim_id: str) -> Doubt | None:
+        """None: what was found of this VIM counts. As far as it was reconsidered."""
+        return self._about_all or (self._about_waiting if vim_id in self._waiting else None)
 
     def _judge(self, now: float) -> None:
-        if self._count or len(self._reached) < LEAST:
-            self.since = None
-        elif self.since is None:
-            self.since = now
+        if self._reached or len(self._known) < LEAST:
+            self._all_since = None
+        elif self._all_since is None:
+            self._all_since = now
