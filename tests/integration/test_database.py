@@ -1,16 +1,18 @@
 """How a database is opened, and what is said when that fails or the database goes away."""
 
+import re
 import socket
 import sqlite3
 import traceback
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, Engine, make_url, select, text
+from sqlalchemy import Connection, Engine, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from tests.integration.databases import registered, servers_only
 from vimmon.errors import DatabaseUnreachable, SettingsError, VimmonError
+from vimmon.registry import database
 from vimmon.registry.database import check_schema, open_engine, upgrade
 from vimmon.registry.models import VIMS, utc_now
 from vimmon.registry.store import Report, VimStore
@@ -196,6 +198,29 @@ def test_no_free_connection_is_unreachable(migrated_url: str) -> None:
     for connection in held:
         connection.close()
     engine.dispose()
+
+
+@servers_only
+def test_the_locks_of_a_paused_process_end_before_others_have_waited_in_vain(
+    store: VimStore, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database.IDLE_TRANSACTION_S < database.LOCK_TIMEOUT_S
+    vim = registered(store)
+    for kind, statements in database.ON_CONNECT.items():
+        shorter = tuple(
+            re.sub(rf"(idle\w*_timeout = '?){database.IDLE_TRANSACTION_S}\b", r"\g<1>1", one) for one in statements
+        )
+        monkeypatch.setitem(database.ON_CONNECT, kind, shorter)
+    paused, other = open_engine(migrated_url), open_engine(migrated_url)
+    try:
+        with paused.connect() as locking:
+            locking.execute(update(VIMS).values(name="not committed"))
+            assert VimStore(other).rename(vim.id, "renamed").name == "renamed"
+            with pytest.raises(DBAPIError):
+                locking.commit()
+    finally:
+        paused.dispose()
+        other.dispose()
 
 
 def test_a_wrong_statement_is_not_taken_for_an_absent_database(engine: Engine) -> None:

@@ -36,7 +36,7 @@ CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 20  # how long to wait for a row, or on SQLite for the database
 SILENCE_S = 40  # a server that says nothing for so long is gone
 WAL_TRIES = 20
-IDLE_TRANSACTION_S = 60  # a paused process must not keep its locks for ever
+IDLE_TRANSACTION_S = 10  # a paused process must not keep its locks for longer than others wait for them
 CONNECT_ARGS: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": LOCK_TIMEOUT_S},
     "postgresql": {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_S * 1000},
