@@ -289,6 +289,23 @@ async def test_a_vim_that_is_let_go_is_not_seen_any_more(executor: Executor, red
     assert list(executor.presence._seen) == ["osaka"]
 
 
+async def test_what_a_redis_out_of_memory_cannot_be_told_anew_does_not_live_on(
+    redis_server: RedisServer, redis: Redis
+) -> None:
+    """Else its VIMs would seem to be held by somebody who does not look at them any more."""
+    async with living(redis_server.url, ttl_s=0.5) as executor:
+        executor.hold("tokyo")
+        executor.presence.saw("tokyo")
+        await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 3)
+        redis.config_set("maxmemory", 1)
+        try:
+            await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 0)
+        finally:
+            redis.config_set("maxmemory", 0)
+        await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 3)
+        assert hash_of(redis, HELD) == leases("tokyo")
+
+
 def times_logged(caplog: pytest.LogCaptureFixture, name: str) -> int:
     return sum(name in record.message for record in caplog.records)
 

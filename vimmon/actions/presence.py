@@ -125,9 +125,12 @@ class Presence:
         pipeline.hlen(held)
         pipeline.zadd(self._keys.executors, {self._executor_id: seconds})
         pipeline.hset(key, mapping=self._description())
+        rev, count, *_ = await pipeline.execute()
+        # Not before that was taken: a Redis out of memory refuses what is written, and yet would let old words live on.
+        pipeline = self._redis.pipeline(transaction=False)
         for name in (key, held, self._keys.seen(self._executor_id)):
             pipeline.pexpire(name, self._ttl_ms)
-        rev, count, *_ = await pipeline.execute()
+        await pipeline.execute()
         self._last_beat = self._clock()
         lost = rev != str(self._rev_written).encode() or count != len(self._written)
         if lost and self._rev_written >= 0:
