@@ -105,8 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _asker_is_gone(self) -> bool:
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        poll = select.poll()  # not select(), which knows no file descriptor above 1023
+        poll.register(self.connection, select.POLLIN)
+        return bool(poll.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def do_GET(self) -> None:
         self._pass_on()
