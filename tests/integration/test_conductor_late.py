@@ -1,0 +1,89 @@
+"""A conductor that is late, or dies at the worst moment: what the others did meanwhile stands."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from tests.chaos.shears import Shears, first_of_each
+from tests.chaos.valve import Valve
+from tests.integration.bench import Bench, update_vim, upkeep
+from tests.support.polling import eventually
+from vimmon.conductor.requests import RequestList
+from vimmon.conductor.server import Server
+from vimmon.embedded.redis import RedisServer
+from vimmon.lease import store
+from vimmon.lease.connection import connect
+from vimmon.lease.model import Lease
+from vimmon.registry.store import Recorded, Report, VimStore
+from vimmon.settings import Settings
+
+TOO_OLD_MS = 100
+
+
+class PausedAfterCommit(VimStore):
+    """A paused process: between its commit and what it does next, `meanwhile` happens."""
+
+    def __init__(self, bench: Bench, meanwhile: Callable[[], None]) -> None:
+        super().__init__(bench.engine)
+        self._meanwhile = meanwhile
+
+    def record_statuses(self, reports: Sequence[Report]) -> list[Recorded]:
+        recorded = super().record_statuses(reports)
+        self._meanwhile()
+        return recorded
+
+
+def test_a_conductor_that_was_paused_before_its_cache_write_puts_nothing_old_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys that would have refused it were lost meanwhile: only the age of what it has to write can."""
+    monkeypatch.setattr(store, "OLDEST_READING_MS", TOO_OLD_MS)
+    vim = bench.registered()
+
+    def meanwhile() -> None:
+        new = bench.restarted(vim)
+        bench.leases.grant(vim.id, Lease(new.generation, new.action_id))
+        bench.redis.delete(bench.keys.lease(vim.id), bench.keys.status(vim.id))
+        woken_ms = bench.leases.now_ms() + 2 * TOO_OLD_MS
+        while bench.leases.now_ms() < woken_ms:
+            pass
+
+    paused = Server(
+        bench.requests, bench.leases, PausedAfterCommit(bench, meanwhile), redis=bench.redis, keys=bench.keys, batch=100
+    )
+    bench.push(update_vim(vim, seq=1))
+    paused.serve_once(block_s=0.01)
+    assert bench.row(vim)["generation"] == 2
+    assert bench.redis.exists(bench.keys.lease(vim.id), bench.keys.status(vim.id)) == 0
+
+
+@pytest.fixture
+def valve(redis_server: RedisServer) -> Iterator[Valve]:
+    with Valve(redis_server.port) as valve:
+        yield valve
+
+
+async def test_a_conductor_that_dies_in_its_blocking_take_is_found_by_the_index_at_once(
+    bench: Bench, valve: Valve, redis: Redis
+) -> None:
+    """Redis has moved the request into its hand, and it has never heard of it."""
+    valve.shears = shears = Shears("answer", first_of_each({"BLMOVE"}))
+    with connect(Settings.model_validate({"redis_url": valve.redis_url})) as its_own:
+        dying = RequestList(its_own, bench.keys, bench.conductor_id)
+        thread = threading.Thread(target=take_and_die, args=[dying])
+        thread.start()
+        await eventually(lambda: redis.info("clients")["blocked_clients"] == 1)
+        bench.push(b"1")
+        thread.join(10)
+    assert shears.cuts == {"BLMOVE": 1}
+    assert redis.llen(bench.keys.requests) == 0
+    assert upkeep(bench).fetch_back() == 1
+    assert redis.lrange(bench.keys.requests, 0, -1) == [b"!0 1"]
+
+
+def take_and_die(dying: RequestList) -> None:
+    with pytest.raises(RedisConnectionError):
+        dying.take(1, block_s=2.5)
