@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -33,6 +34,8 @@ from vimmon.vim import Vim, VimType
 
 ROOT = Path(__file__).parents[2]
 READY_S = 40.0
+# What Redis reads anew takes its time, as a large data set does: a ms for each key; and it says so meanwhile.
+SLOW_TO_LOAD = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
 _one_at_a_time = threading.Lock()  # Alembic cannot do two things in one process
 
 
@@ -85,7 +88,10 @@ class Ground:
     ) -> None:
         self.folder, self.scale, self.stack = folder, scale, stack
         self.keys = Keys()
-        self.redis_server = stack.enter_context(RedisServer(folder / "redis", port=free_port(), persistent=persistent))
+        options = SLOW_TO_LOAD if persistent else ()
+        self.redis_server = stack.enter_context(
+            RedisServer(folder / "redis", port=free_port(), persistent=persistent, options=options)
+        )
         self.look_at(self.redis_server.url)
         self.database_url = stack.enter_context(fresh_postgres_database())
         self.engine = open_engine(self.database_url)
@@ -144,6 +150,19 @@ class Ground:
         self.redis = Redis.from_url(redis_url)
         self.stack.callback(self.redis.close)
         self.leases = LeaseStore(self.redis, self.keys, ttl_s=900)
+
+    def rewrite(self) -> None:
+        """Has Redis keep what it holds now, and not also what it held before."""
+        self.redis.bgrewriteaof()
+        until(lambda: not self._persistence()["aof_rewrite_in_progress"], READY_S, "its data are rewritten")
+        assert self._persistence()["aof_last_bgrewrite_status"] == "ok"
+
+    def forget_data(self) -> None:
+        """Has Redis, which must not run, know nothing when it starts."""
+        shutil.rmtree(self.folder / "redis" / "appendonlydir")
+
+    def _persistence(self) -> dict[str, Any]:
+        return self.redis.info("persistence")
 
     # VIMs.
 

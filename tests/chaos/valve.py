@@ -1,10 +1,15 @@
-"""Stands between a process and a server it talks to, and can be shut: connections break, or say nothing any more."""
+"""Stands between a process and a server it talks to, and can be shut: connections break, or say nothing any more.
+
+Given shears, it breaks single connections to Redis, in the middle of a command or just before its answer arrives.
+"""
 
 import contextlib
 import socket
 import threading
 from types import TracebackType
 from typing import Self
+
+from tests.chaos.shears import Shears
 
 BACKLOG = 128
 CHUNK = 65536
@@ -23,6 +28,7 @@ class Valve:
         self._ended = False
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self.shears: Shears | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -54,8 +60,7 @@ class Valve:
     def _break_all(self) -> None:
         with self._lock:
             for one in self._sockets:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                _break(one)
 
     def _accept(self) -> None:
         while not self._ended:
@@ -80,23 +85,38 @@ class Valve:
             self._sockets |= pair
         if self._refuses:  # shut meanwhile
             self._break_all()
-        back = threading.Thread(target=self._pump, args=[asked, asking], daemon=True)
+        lost = threading.Event()  # the next answer
+        back = threading.Thread(target=self._pump, args=[asked, asking, lost], daemon=True)
         back.start()
-        self._pump(asking, asked)
+        self._pump_commands(asking, asked, lost)
         back.join()
         with self._lock:
             self._sockets -= pair
         for one in pair:
             one.close()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump_commands(self, source: socket.socket, sink: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 self._flows.wait()
+                cut = self.shears.cut(data) if self.shears else None
+                if cut is None:
+                    sink.sendall(data)
+                    continue
+                if cut.where == "answer":
+                    lost.set()
+                    sink.sendall(data[: cut.upto])
+                    return  # it is broken when the answer comes
+                sink.sendall(data[: cut.upto])
+                break
+        _break(source, sink)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, lost: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(CHUNK)) and not lost.is_set():
+                self._flows.wait()
                 sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        _break(source, sink)
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +125,12 @@ class Valve:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _break(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 class Targets:

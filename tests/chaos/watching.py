@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.chaos.ground import READY_S, Ground, Talking, answers, ground
 from tests.chaos.rows import Late, Row, Scale, seconds_until, until
+from tests.chaos.valve import Valve
 from vimmon.lease.model import CommittedStatus, Lease
 from vimmon.probes import probe_for
 from vimmon.vim import Vim
@@ -17,15 +18,20 @@ PARTS = ("--workers", "0")
 
 
 class Watched:
-    """VIMs that are held and REACHABLE. VIM number n has target number n."""
+    """VIMs that are held and REACHABLE. VIM number n has target number n.
+
+    The conductors share a way to Redis, `conductors_valve`; each host has its own.
+    """
 
     def __init__(self, on: Ground, *, env: Mapping[str, str] | None = None, conductors: int = 2) -> None:
         self.on = on
         self.conductors = [on.conductor(*PARTS, env=env, wait=False) for _ in range(conductors)]
         self.hosts: list[Talking] = []
-        for number in range(HOSTS):
-            executor = {**(env or {}), "VIMMON_EXECUTOR_NAME": f"host-{number}"}
-            self.hosts.append(on.talking("tests.chaos.host", env=executor))
+        self.conductors_valve = on.redis_valve
+        self.host_valves = [on.stack.enter_context(Valve(on.redis_server.port)) for _ in range(HOSTS)]
+        for number, valve in enumerate(self.host_valves):
+            executor = {"VIMMON_REDIS_URL": valve.redis_url, "VIMMON_EXECUTOR_NAME": f"host-{number}"}
+            self.hosts.append(on.talking("tests.chaos.host", env={**executor, **(env or {})}))
         for host in self.hosts:
             host.hear(READY_S)
         for conductor in self.conductors:
@@ -38,6 +44,16 @@ class Watched:
             on.vims.record_execution(vim.id, generation=1, execution_id=vim.action_id or "")
         self.expected = dict.fromkeys(self.ids, "REACHABLE")
         until(self.healed, READY_S, "all VIMs held and REACHABLE")
+
+    @property
+    def valves(self) -> list[Valve]:
+        return [self.conductors_valve, *self.host_valves]
+
+    def all_up(self) -> None:
+        """Returns when nothing is left to be seen of an earlier row."""
+        for number in range(VIMS):
+            self.up(number)
+        until(self.healed, READY_S, "all VIMs held and REACHABLE again")
 
     def down(self, number: int) -> None:
         self.on.targets.stop(number)
