@@ -14,7 +14,6 @@ from tests.chaos.shears import Shears, Where, now_and_then
 from tests.chaos.watching import Watched
 from vimmon.embedded.process import free_port
 
-REFUSES_FOR_S = 60
 CUT_FOR_S = 60
 GAP_S = 0.1
 # A heartbeat that was cut is sent again after a second. That one may pass: who cannot beat at all is dead, and rightly.
@@ -25,15 +24,17 @@ FEWEST_KINDS = 10
 
 def out_of_memory(vims: Watched) -> Row:
     redis = vims.on.redis
+    lasts_s = vims.on.scale.count(240, 10)  # longer than monitors may seem not to probe
     redis.config_set("maxmemory", 1)
-    return _refuses(vims, Row("Redis out of memory (OOM)"), lambda: redis.config_set("maxmemory", 0))
+    return _refuses(vims, Row("Redis out of memory (OOM)"), lasts_s, lambda: redis.config_set("maxmemory", 0))
 
 
 def read_only(vims: Watched) -> Row:
     """As when a failover went another way: the Redis that is asked is the replica of one that cannot be reached."""
     redis = vims.on.redis
+    lasts_s = vims.on.scale.s(60)  # longer than executors live without a heartbeat
     redis.replicaof("127.0.0.1", free_port())
-    return _refuses(vims, Row("Redis takes no writes (READONLY)"), lambda: redis.replicaof("NO", "ONE"))
+    return _refuses(vims, Row("Redis takes no writes (READONLY)"), lasts_s, lambda: redis.replicaof("NO", "ONE"))
 
 
 def cut_in_command(vims: Watched) -> Row:
@@ -44,8 +45,7 @@ def answers_lost(vims: Watched) -> Row:
     return _cut(vims, Row("answers of Redis lost, of what it has carried out"), "answer")
 
 
-def _refuses(vims: Watched, row: Row, end: Callable[[], object]) -> Row:
-    lasts_s = vims.on.scale.s(REFUSES_FOR_S)
+def _refuses(vims: Watched, row: Row, lasts_s: float, end: Callable[[], object]) -> Row:
     row.done = f"for {lasts_s:g} s; VIMs go down, and up again"
     vims.down(0)
     vims.down(1)
