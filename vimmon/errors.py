@@ -72,7 +72,7 @@ class SchemaOutdated(Unreachable):
 
 
 class RedisUnreachable(Unreachable):
-    remedy = "Check that Redis runs and that VIMMON_REDIS_URL names it"
+    remedy = "Check that Redis runs and that VIMMON_REDIS_URL names it, with rediss:// where it speaks TLS"
 
 
 class MistralUnreachable(Unreachable):

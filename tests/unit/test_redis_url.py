@@ -20,7 +20,13 @@ def test_sentinels_are_named_with_their_service() -> None:
     "url",
     [
         "redis://h:s3cr3t/0",
-        "redis://h:1/0?socket_timeout=s3cr3t",
+        "redis://h:1/0?health_check_interval=s3cr3t",
+        "redis://u:1/s3cr3t@h",
+        "redis://u:1#s3cr3t@h",
+        "redis://u:1?s3cr3t@h",
+        "redis://[s3cr3t",
+        "rediss+sentinel://[s3cr3t/m",
+        "redis://h?db=",
         "http://h",
         "",
         "h:6379",
@@ -34,3 +40,40 @@ def test_anything_else_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(SettingsError, match="VIMMON_REDIS_URL") as caught:
         parse_redis_url(url)
     assert caught.value.remedy.startswith("Write it like")
+    assert "s3cr3t" not in f"{caught.value}{caught.value.remedy}"
+
+
+@pytest.mark.parametrize("option", ["socket_timeout=1", "ssl_cert_reqs=none", "connection_class=x", "s3cr3t=1@h"])
+@pytest.mark.parametrize("place", ["rediss://u:p", "rediss+sentinel://u:p@h/m"])
+def test_an_option_that_vimmon_sets_itself_is_refused(place: str, option: str) -> None:
+    with pytest.raises(SettingsError, match="unknown option") as caught:
+        parse_redis_url(f"{place}?{option}")
+    assert "s3cr3t" not in f"{caught.value}{caught.value.remedy}"
+
+
+def test_sentinels_and_the_redis_that_they_name_are_asked_on_tls() -> None:
+    place = parse_redis_url("rediss+sentinel://a/m?ssl_check_hostname=false")
+    assert isinstance(place, SentinelPlace)
+    assert place.tls == {"ssl": True, "ssl_check_hostname": False}
+    assert place.options().items() > place.tls.items()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        parse_redis_url("redis+sentinel://a/m?x")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://h?ssl_ca_certs=/dev/null", "ssl_ca_certs without TLS"),
+        ("unix:///run/redis.sock?ssl_certfile=/dev/null", "ssl_certfile without TLS"),
+        ("rediss://h?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs: No such file or directory"),
+        ("rediss://h?ssl_ca_certs=a%00b", "ssl_ca_certs: not the name of a file"),
+        ("rediss://h?ssl_ca_path=/dev/null", "ssl_ca_path: Not a directory"),
+        ("rediss://h?ssl_ca_certs=/dev/null", "ssl_ca_certs: no certificate in it"),
+        ("rediss://h?ssl_keyfile=/dev/null", "ssl_keyfile without ssl_certfile"),
+        ("rediss://h?ssl_certfile=/dev/null", "ssl_certfile, ssl_keyfile: they do not fit together"),
+        ("rediss+sentinel://h/m?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs: No such file or directory"),
+    ],
+)
+def test_what_tls_needs_is_looked_at_before_anything_is_connected(url: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        parse_redis_url(url)

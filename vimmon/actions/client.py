@@ -23,6 +23,7 @@ from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.messages import Answer, CallFailed, UpdateVim, call, read_reply
+from vimmon.redis_url import remedy_of
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
         except (RedisError, OSError) as error:
             before, trouble = trouble, "redis_away" if isinstance(error, AWAY) else "redis_refused"
             if trouble != before:
-                log.warning(event(trouble, task=task, error=error))
+                log.warning(event(trouble, task=task, error=error, remedy=remedy_of(error)))
         except Exception as bug:
             if trouble != repr(bug):
                 log.exception(event("task_failed", task=task))

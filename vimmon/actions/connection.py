@@ -17,12 +17,21 @@ def connect(settings: Settings) -> Redis:
     place = parse_redis_url(settings.redis_url.get_secret_value())
     if isinstance(place, SentinelPlace):
         sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types here
-            place.sentinels, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            place.sentinels,
+            sentinel_kwargs={"socket_timeout": SOCKET_TIMEOUT_S, "retry": Retry(NoBackoff(), 0), **place.tls},
         )
         client: Redis = sentinel.master_for(
-            place.service, socket_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0), **place.options()
+            place.service,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
+            **place.options(),
         )
         return client
     return Redis.from_url(
-        place, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        place,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        driver_info=None,  # to name the library is no right that access rules would have to give
     )

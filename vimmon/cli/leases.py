@@ -8,8 +8,9 @@ from redis.exceptions import RedisError
 
 from vimmon.cli.output import out, short_executor, show_fields, show_json, show_table
 from vimmon.cli.tools import AsJson, Tools, VimArgument
-from vimmon.errors import RedisUnreachable, VimNotFound
+from vimmon.errors import VimNotFound
 from vimmon.lease.view import LeaseReport
+from vimmon.redis_url import redis_unreachable
 from vimmon.vim import UUID
 
 app = typer.Typer(help="Look at the leases in Redis.", no_args_is_help=True)
@@ -82,7 +83,7 @@ def _read(read: Callable[[], Read]) -> Read:
     try:
         return read()
     except RedisError as trouble:
-        raise RedisUnreachable(f"Redis cannot be reached: {trouble}") from None
+        raise redis_unreachable(trouble) from None
 
 
 def _agreed(report: LeaseReport) -> str:

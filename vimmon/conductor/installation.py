@@ -2,9 +2,10 @@
 
 from redis.exceptions import RedisError
 
-from vimmon.errors import OtherInstallation, RedisUnreachable
+from vimmon.errors import OtherInstallation
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
+from vimmon.redis_url import redis_unreachable
 from vimmon.registry.database import check_schema, open_engine
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
@@ -22,7 +23,7 @@ def check_installation(settings: Settings) -> None:
         redis.set(key, installation, nx=True)
         value = redis.get(key)
     except RedisError as trouble:
-        raise RedisUnreachable(f"Redis cannot be reached: {trouble}") from None
+        raise redis_unreachable(trouble) from None
     finally:
         redis.close()
     if value != installation.encode():

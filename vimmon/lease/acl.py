@@ -12,7 +12,7 @@ from vimmon.lease.keys import Keys
 
 EXECUTOR_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # as VIMMON_EXECUTOR_NAME may be: no pattern, no colon
 SHA256 = re.compile(r"[0-9a-f]{64}")
-CONNECTING = "+ping +select +client|setname"
+CONNECTING = "+ping +select"
 
 
 @dataclass(frozen=True)
