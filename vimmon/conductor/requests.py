@@ -14,13 +14,16 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from vimmon.lease.keys import Keys
+from vimmon.messages import REQUEST_MAX_BYTES
 
 MARK: Final = b"!"
 DEATHS_MAX = 3  # lost this often, handled alone: it is the request
 DEAD_MAX = 1000
+BATCH_MAX_BYTES = 4 * 1024 * 1024  # more than this is not taken at once, unless one request alone is larger
+DIGITS_MAX = 9  # of the number in a mark; more were not written by a conductor
 
-# KEYS: requests, taken-list, index. ARGV: how many. Moves the oldest, one only where it is marked, and enters the list
-# in the index. Returns Redis's time in ms, then all that the taken-list holds.
+# KEYS: requests, taken-list, index. ARGV: how many; how many bytes. Moves the oldest, one only where it is marked, and
+# enters the list in the index. Returns Redis's time in ms, then all that the taken-list holds.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,10 +31,15 @@ local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2])
 local taken = redis.call('LRANGE', KEYS[2], 0, 0)
 if not (taken[1] and string.sub(taken[1], 1, 1) == '!') and room > 0 then
   local waiting = redis.call('LRANGE', KEYS[1], 0, room - 1)
-  local count = #waiting
+  local count, bytes = #waiting, taken[1] and #taken[1] or 0
   for i, raw in ipairs(waiting) do
+    bytes = bytes + #raw
     if string.sub(raw, 1, 1) == '!' then
       count = (i == 1 and not taken[1]) and 1 or i - 1
+      break
+    end
+    if bytes > tonumber(ARGV[2]) and (i > 1 or taken[1]) then
+      count = i - 1
       break
     end
   end
@@ -97,13 +105,13 @@ class RequestList:
 
     def _taken(self, taken: str, most: int) -> Batch | None:
         keys = [self._keys.requests, taken, self._keys.taken_index]
-        now_ms, raw = cast(tuple[int, list[bytes]], self._take(keys=keys, args=[most]))
+        now_ms, raw = cast(tuple[int, list[bytes]], self._take(keys=keys, args=[most, BATCH_MAX_BYTES]))
         if not raw:
             return None
         if not raw[0].startswith(MARK):
             return Batch(taken, tuple(raw), now_ms)
         count, _, request = raw[0][1:].partition(b" ")
-        return Batch(taken, (request,), now_ms, int(count) if count.isdigit() else 0)
+        return Batch(taken, (request,), now_ms, int(count) if count.isdigit() and len(count) <= DIGITS_MAX else 0)
 
     def acknowledge(self, pipeline: Any, batch: Batch) -> None:
         """Deletes just this batch, at the end of the pipeline that answers it."""
@@ -111,8 +119,8 @@ class RequestList:
         pipeline.zrem(self._keys.taken_index, batch.taken)
 
     def bury(self, pipeline: Any, request: bytes) -> None:
-        """Puts a request that cannot be handled where an operator finds it."""
-        pipeline.lpush(self._keys.dead, request)
+        """Puts a request that cannot be handled where an operator finds it; of one that is too long, the beginning."""
+        pipeline.lpush(self._keys.dead, request[:REQUEST_MAX_BYTES])
         pipeline.ltrim(self._keys.dead, 0, DEAD_MAX - 1)
 
     def give_back(self, taken: str, *, died: bool) -> int:

@@ -118,7 +118,7 @@ class Server:
         pipeline = self._redis.pipeline(transaction=False)
         for reply_to, bodies in replies.items():
             pipeline.rpush(reply_to, *bodies)
-            pipeline.expire(reply_to, REPLY_TTL_S)
+            pipeline.expire(reply_to, REPLY_TTL_S, nx=True)  # one that nobody empties ends, however much comes
         for raw in refused:
             self._requests.bury(pipeline, raw)
         self._requests.acknowledge(pipeline, batch)

@@ -113,7 +113,9 @@ class LeaseView:
 
     def _holders(self, vim_ids: Sequence[str]) -> dict[str, tuple[Holding, ...]]:
         found: dict[str, list[Holding]] = {vim_id: [] for vim_id in vim_ids}
-        executors = [cast(bytes, name).decode() for name in self._redis.zrange(self._keys.executors, 0, -1)]
+        executors = [
+            cast(bytes, name).decode("utf-8", "replace") for name in self._redis.zrange(self._keys.executors, 0, -1)
+        ]
         ttls = self._many([("PTTL", self._keys.executor(executor)) for executor in executors])
         for executor, ttl_ms in zip(executors, ttls, strict=True):
             if vim_ids and isinstance(ttl_ms, int) and ttl_ms > 0:
