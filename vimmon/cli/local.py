@@ -82,10 +82,18 @@ def _places(stack: "Stack") -> dict[str, object]:
     return {
         "redis": stack.redis.url,
         "mistral": stack.mistral.url,
-        "database": stack.settings.database_url.get_secret_value(),
+        "database": _database(stack),
         "data": str(stack.folder),
         "env_file": str(stack.env_file),
     }
+
+
+def _database(stack: "Stack") -> str:
+    """Its URL as it may be shown: one that was given may have a password, which stands in the env_file alone."""
+    from vimmon.registry.database import open_engine
+
+    url = open_engine(stack.settings.database_url.get_secret_value()).url
+    return url.set(query={}).render_as_string(hide_password=True)  # nor what an option may say
 
 
 def _explain(stack: "Stack", seconds: float) -> None:
@@ -95,7 +103,7 @@ def _explain(stack: "Stack", seconds: float) -> None:
         [
             ("  Redis", stack.redis.url),
             ("  Mistral", f"{stack.mistral.url}  (API, engine and executor in one process)"),
-            ("  database", stack.settings.database_url.get_secret_value()),
+            ("  database", _database(stack)),
             ("  conductor", f"pid {stack.conductors[0].pid}"),
             ("  logs", f"{stack.folder}/*/*.log"),
         ]

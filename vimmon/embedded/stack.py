@@ -165,6 +165,8 @@ class Stack:
         database = sqlite_url(self.folder / "vimmon.sqlite")
         written = {"VIMMON_DATABASE_URL": database, **shared, "VIMMON_MISTRAL_URL": self.mistral.url}
         self.environment = {**written, ENV_FILE: str(self.env_file)}
+        self.env_file.touch(mode=0o600)  # a password may be among what was given
+        self.env_file.chmod(0o600)
         self.env_file.write_text("".join(f"{name}={_quoted(value)}\n" for name, value in sorted(written.items())))
         self.settings = load_settings(self.environment)
 
