@@ -4,6 +4,8 @@
 #   make demo AUTH_URLS="URL …" the same, and a look at clouds of your own
 #   make test                   the checks, and all tests for which this machine has what they need
 #   make chaos                  the fault matrix in full, on real processes; an hour, with the times of production
+#   make fuzz                   odd bytes for everything that is parsed, FUZZ_ARGS="--seconds 600 [TARGET …]"
+#   make audit                  known weaknesses of what is installed; needs PyPI
 #   make check                  formatting, types, and who may import whom
 
 VENV := .venv
@@ -12,8 +14,9 @@ PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 AUTH_URLS :=
 PYTEST_ARGS :=
 CHAOS_ARGS :=
+FUZZ_ARGS :=
 
-.PHONY: help demo test check chaos
+.PHONY: help demo test check chaos fuzz audit
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +30,17 @@ test: check
 
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+# atheris has no wheel for every Python: without it Hypothesis does the work, less well.
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris || echo "no atheris here; going on without"
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+# Strict: pip-audit alone says "no known vulnerabilities" even where the index could tell it nothing.
+audit: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip freeze --exclude-editable --quiet > $(VENV)/audited.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(VENV)/audited.txt
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

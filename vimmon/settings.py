@@ -20,6 +20,7 @@ PREFIX = "VIMMON_"
 ENV_FILE = "VIMMON_ENV_FILE"
 DEFAULT_ENV_FILE = "/etc/vimmon/vimmon.env"
 DEFAULT_MISTRAL_URL = "http://127.0.0.1:8989/v2"
+SHORTEST_S, LONGEST_S = 0.001, 10 * 365 * 86400.0  # Redis counts in ms; and beyond, a clock overflows somewhere
 TEST_PREFIX = "VIMMON_TEST_"  # where the test suite finds its services; no setting of the product
 
 
@@ -73,11 +74,14 @@ class Settings(BaseModel):
     unknown_after_s: float = Field(120, gt=0, description="How long a VIM may be unwatched before it becomes UNKNOWN")
     mass_loss_wait_s: float = Field(60, gt=0, description="How long nobody is believed dead when most seem to be")
     sweep_interval_s: float = Field(300, gt=0, description="How often Mistral is searched for what no VIM wants")
-    history_days: float = Field(30, gt=0, description="How long status changes are kept, in days")
+    history_days: float = Field(30, gt=0, le=36500, description="How long status changes are kept, in days")
     purge_after_s: float = Field(900, gt=0, description="How long the row of a de-registered VIM outlives it")
 
     @model_validator(mode="after")
     def _they_fit_together(self) -> Self:
+        for name, value in self:
+            if name.endswith("_s") and value is not None and not SHORTEST_S <= value <= LONGEST_S:
+                raise ValueError(f"{name} must be from {SHORTEST_S:g} to {LONGEST_S:.0f} seconds")
         if self.executor_ttl_s < 2 * self.executor_beat_s:
             raise ValueError(
                 "executor_ttl_s must cover two heartbeats (executor_beat_s), or one lost message ends a life"

@@ -33,6 +33,7 @@ def test_an_unknown_variable_is_refused_and_the_nearest_named() -> None:
         ("VIMMON_MISTRAL_TIMEOUT_S", "-1"),
         ("VIMMON_RECONCILE_INTERVAL_S", "inf"),
         ("VIMMON_CHECK_INTERVAL_S", "nan"),
+        ("VIMMON_HISTORY_DAYS", "1e300"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
@@ -48,6 +49,8 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(variable: str, val
         {"VIMMON_TAKEN_MAX_AGE_S": "10"},
         {"VIMMON_LEASE_TTL_S": "200"},
         {"VIMMON_PURGE_AFTER_S": "60"},
+        {"VIMMON_PURGE_AFTER_S": "1e300"},
+        {"VIMMON_CONDUCTOR_BEAT_S": "1e-9"},
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(values: dict[str, str]) -> None:

@@ -1,0 +1,104 @@
+"""What the parsers know, and what is nearly that: where the changing begins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.fuzz import hashes, targets
+
+UPDATE = (
+    b'{"jsonrpc":"2.0","id":"1","method":"update_vim","params":{"vim_id":"v","status":"REACHABLE","action_id":"a",'
+    b'"generation":7,"seq":12,"holder":"h","reason":"HTTP 200"},"reply_to":"vimmon:rpc:replies:me","expires_at":5}'
+)
+ASSIGNMENT = (
+    b'{"vim_id":"v","action_id":"a","generation":7,'
+    b'"probe":{"kind":"http","preset":"keystone","auth_url":"http://h:1","interval_s":5}}'
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+
+
+TARGETS: Final = {
+    "request": Target(
+        targets.request,
+        (
+            UPDATE,
+            b'{"jsonrpc":"2.0","id":1e999,"method":"x","params":{"status":"\\ud800"},"reply_to":"vimmon:rpc:replies:"}',
+            b'{"jsonrpc":"2.0","id":[],"method":"update_vim","params":[{}],"reply_to":null,"expires_at":1.5}',
+        ),
+    ),
+    "reply": Target(
+        targets.reply,
+        (
+            b'{"jsonrpc":"2.0","id":"1","result":{"status":"REACHABLE","applied":false,"seq":12}}',
+            b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"the database is away"}}',
+            b'{"jsonrpc":"2.0","id":{},"error":{"code":1e400,"message":[]}}',
+        ),
+    ),
+    "lease": Target(
+        targets.lease, (b"7:3f2c", b"8:-", b"5:a", b"6:a", b"1000005:a", b"999999999999999:a", "٧:a".encode())
+    ),
+    "status": Target(
+        targets.status, (b"7:12:REACHABLE:mistral-1:42:ab12:9f", b"1770000000.25", b"-inf", b"1e400", b"0:0:UNKNOWN:")
+    ),
+    "auth_url": Target(
+        targets.auth_url,
+        (
+            b"https://keystone.example.org:5000/v3",
+            b"http://[2001:db8::1%25eth0]:5000/v3",
+            b"http://user:s3cr3tpassw0rd@192.0.2.1:80/",
+            b"https://k8s.example.org.:6443/a%2fb/../c;x=1?q#f",
+        ),
+    ),
+    "probe": Target(
+        targets.probe,
+        (
+            b"tcp,interval_s=5,fall=2",
+            b'{"kind": "http", "preset": "kubernetes", "interval_s": 1e1, "rise": 3}',
+            b"http,preset=keystone,timeout_s=0.05,confirm_interval_s=nan",
+        ),
+    ),
+    "assignment": Target(
+        targets.assignment,
+        (
+            ASSIGNMENT,
+            b'{"vim_id":7,"action_id":null,"generation":"7","probe":{"kind":"tcp","auth_url":"http://h"}}',
+        ),
+    ),
+    "settings": Target(
+        targets.settings,
+        (
+            b"VIMMON_CHECK_INTERVAL_S=60\nVIMMON_PREFIX=vimmon\nVIMMON_REDIS_URL=redis://u:s3cr3tpassw0rd@h:x/0",
+            b"VIMMON_HISTORY_DAYS=1e300\nVIMMON_LEASE_TTL_S=1e400\nVIMMON_CHEK=1",
+            *(b"VIMMON_%s_S=1e300" % name for name in (b"UNKNOWN_AFTER", b"PURGE_AFTER", b"SWEEP_INTERVAL")),
+            *(b"VIMMON_HISTORY_DAYS=1e300", b"VIMMON_CONDUCTOR_BEAT_S=1e-9"),
+            b"1=5\n2=0.1\n3=1e9\n17=10\n20=-0\n9=nan",
+            b"VIMMON_MISTRAL_URL=http://u:s3cr3tpassw0rd@h\nVIMMON_EXECUTOR_NAME=a:*",
+        ),
+    ),
+    "redis_url": Target(
+        targets.redis_url,
+        (
+            b"rediss://user:s3cr3tpassw0rd@redis.example.org:6379/0?ssl_check_hostname=true&protocol=2",
+            b"redis+sentinel://u:s3cr3tpassw0rd@a:1,[::1]:2,c/mymaster/3",
+            b"rediss+sentinel://[s3cr3tpassw0rd@a/m?ssl_check_hostname=no",
+            b"unix://u@/run/redis.sock?db=1&password=s3cr3tpassw0rd",
+            b"redis://u:1/s3cr3tpassw0rd@h?health_check_interval=5&socket_keepalive=1#s3cr3tpassw0rd",
+        ),
+    ),
+    "keystone": Target(
+        targets.keystone, (b'{"versions": {"values": [{"id": "v3.14"}]}}', b'{"version": []}', b"<html>")
+    ),
+    "hashes": Target(
+        hashes.run,
+        (
+            b"mistral-1:42:ab12\nv=1:a\nv=2:b\nw=1000001:x",
+            b"\xff\nv=999999999999999:a\n=\n\xff=\xff",
+            b"mistral-1:42:ab12\nv=nan\nv=inf\nv=-inf\nv=1e400\nv=1_0\nv=-1e300",
+        ),
+    ),
+}
