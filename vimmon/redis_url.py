@@ -108,6 +108,8 @@ def _check_options(scheme: str, query: Mapping[str, str]) -> None:
     known = TLS if scheme in SENTINEL else OPTIONS | TLS
     if query.keys() - known:
         raise _refuse("it has an unknown option", f"Leave it out; known are {', '.join(sorted(known))}")
+    if query.get("protocol", "3") not in ("2", "3"):
+        raise _refuse("its protocol is neither 2 nor 3", "Leave it out")
 
 
 def _parse_one(url: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 from tests.integration.hosting import HELD, ME, ScriptedProber, assigned, conducting, hosting, watched
@@ -17,6 +17,8 @@ from tests.support.guarded_redis import ADMIN, GuardedRedis, acl_line, guarded_r
 from tests.support.polling import eventually
 from vimmon.lease.acl import CONNECTING
 from vimmon.lease.keys import Keys
+from vimmon.messages import UpdateVim, call
+from vimmon.vim import VimStatus
 
 THIEF, VICTIM, CONDUCTOR, SERVER, OPERATOR = (
     "vimmon-executor-mistral-1",
@@ -211,6 +213,35 @@ def test_an_operator_may_look_at_every_key_of_vimmon(guarded: GuardedRedis, admi
     with guarded.client(OPERATOR) as operator:
         assert "maxmemory_policy" in operator.info()  # what an administrator would ask CONFIG for
         assert list(operator.scan_iter(match="vimmon:*")) == []
+
+
+async def test_a_stolen_executor_can_still_report_on_a_vim_whose_id_it_knows(
+    guarded: GuardedRedis, admin: Redis, tmp_path: Path
+) -> None:
+    """Not wanted, but so: docs/security.md says it."""
+    with conducting(guarded.url(CONDUCTOR), tmp_path) as conductor, guarded.client(THIEF) as thief:
+        async with hosting(guarded.url(THIEF), ScriptedProber()) as host:
+            vim = await watched(host, conductor)
+        lease, status = (value.decode() for value in thief.mget(KEYS.lease(vim.id), KEYS.status(vim.id)))
+        generation, seq, _, holder = status.split(":", 3)
+        lie = UpdateVim(
+            vim_id=vim.id,
+            status=VimStatus.UNREACHABLE,
+            action_id=lease.partition(":")[2],
+            generation=int(generation),
+            seq=int(seq) + 1,
+            holder=holder,
+            reason="a lie",
+        )
+        thief.rpush(KEYS.requests, call("1", lie, reply_to=KEYS.replies(f"{ME}:1"), expires_at=None))
+        await eventually(lambda: conductor.row(vim) == (VimStatus.UNREACHABLE, "a lie"))
+
+
+def test_redis_itself_takes_nothing_that_is_far_longer_than_any_message(guarded: GuardedRedis, admin: Redis) -> None:
+    with guarded.client(THIEF) as thief:
+        with pytest.raises(RedisError):
+            thief.rpush(KEYS.requests, b"x" * (100 * 1024 * 1024))
+        assert thief.llen(KEYS.requests) == 0
 
 
 def test_without_a_name_nobody_is_let_in(guarded: GuardedRedis) -> None:

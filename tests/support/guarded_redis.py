@@ -23,6 +23,13 @@ USERS = (("executor", "mistral-1"), ("executor", "mistral-2"), ("conductor",), (
 ADMIN = "admin"  # the tests' own: looks after the rules and sees everything
 
 
+# What docs/security.md advises.
+ADVISED = (
+    *("--proto-max-bulk-len", "1mb", "--client-query-buffer-limit", "8mb"),
+    *("--maxmemory", "256mb", "--maxmemory-policy", "noeviction"),
+)
+
+
 class Certificates:
     """An authority, a server's certificate for 127.0.0.1, and a client's."""
 
@@ -102,7 +109,8 @@ def guarded_redis(
     rules.write_text(f"user default off\nuser {ADMIN} on #{admin_hash} ~* &* +@all\n" + "".join(lines))
     port = free_port()
     options = certificates.server_options(port) if certificates else ()
-    server = RedisServer(folder / "redis", port=port, options=("--aclfile", str(rules), *options))
+    options = ("--aclfile", str(rules), *ADVISED, *options)
+    server = RedisServer(folder / "redis", port=port, options=options)
     try:
         server.start()
     except ServerDidNotStart as trouble:

@@ -63,6 +63,7 @@ def test_sentinels_and_the_redis_that_they_name_are_asked_on_tls() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
+        ("redis://h?protocol=4", "its protocol is neither 2 nor 3"),
         ("redis://h?ssl_ca_certs=/dev/null", "ssl_ca_certs without TLS"),
         ("unix:///run/redis.sock?ssl_certfile=/dev/null", "ssl_certfile without TLS"),
         ("rediss://h?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs: No such file or directory"),
@@ -74,6 +75,6 @@ def test_sentinels_and_the_redis_that_they_name_are_asked_on_tls() -> None:
         ("rediss+sentinel://h/m?ssl_ca_certs=/nowhere.pem", "ssl_ca_certs: No such file or directory"),
     ],
 )
-def test_what_tls_needs_is_looked_at_before_anything_is_connected(url: str, problem: str) -> None:
+def test_what_an_option_says_is_looked_at_before_anything_is_connected(url: str, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
         parse_redis_url(url)
