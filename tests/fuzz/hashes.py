@@ -10,8 +10,9 @@ from typing import Any
 
 from redis import Redis
 
-from vimmon.conductor.plan import Limits, Memory, Row, Sight, plan
+from vimmon.conductor.plan import Memory, Sight, plan
 from vimmon.conductor.sight import Lookout
+from vimmon.conductor.verdict import Limits, Row
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX
