@@ -122,10 +122,10 @@ def dead_net(monkeypatch: pytest.MonkeyPatch, *, silent: bool, error: int = 111)
     tried = []
     connect = wire._connect
 
-    async def pretend(address: Address) -> socket.socket:
+    async def pretend(address: Address, source: Address | None) -> socket.socket:
         tried.append(address)
         if not address.sockaddr[0].startswith("192.0.2."):
-            return await connect(address)
+            return await connect(address, source)
         if silent:
             await asyncio.get_running_loop().create_future()
         raise OSError(error, "pretended")

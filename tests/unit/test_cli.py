@@ -14,6 +14,7 @@ from vimmon.lease.view import Holding, differences
 from vimmon.vim import Vim, VimStatus, VimType
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HTTP = {"kind": "http"}
 MINE = Holding(executor="mistral-1:42:ab12", lease="3:mine")
 
 
@@ -31,9 +32,14 @@ def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "probe"),
     [
         ("tcp", {"kind": "tcp"}),
-        (" tcp , interval_s = 5 , fall=2 ", {"kind": "tcp", "interval_s": 5, "fall": 2}),
-        ("interval_s=0.5", {"interval_s": 0.5}),
-        ("http,preset=kubernetes,verify=true", {"kind": "http", "preset": "kubernetes", "verify": True}),
+        (" tcp , interval_s = 5 , fall=2 ", {"kind": "tcp", "interval_s": "5", "fall": "2"}),
+        ("interval_s=0.5", {"interval_s": "0.5"}),
+        ("tcp,source_address=,fall=2", {"kind": "tcp", "source_address": None, "fall": "2"}),
+        (
+            "http,expect_status=200, 300-399,expect_text=a=b",
+            HTTP | {"expect_status": "200,300-399", "expect_text": "a=b"},
+        ),
+        ("http,expect_text=true,expect_status=200", HTTP | {"expect_text": "true", "expect_status": "200"}),
         ('{"kind": "tcp", "interval_s": 5}', {"kind": "tcp", "interval_s": 5}),
         ("tcp,interval_s=nan", {"kind": "tcp", "interval_s": "nan"}),
         (None, None),
@@ -44,7 +50,20 @@ def test_a_probe_is_a_kind_a_list_of_settings_or_json(text: str | None, probe: d
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "tcp,", "tcp,5", "tcp,=5", "tcp,a=", "tcp,a=1,a=2", "{", '{"a": 1]', "{1: 2}"]
+    "text",
+    [
+        "",
+        " ",
+        "tcp,",
+        "tcp,5",
+        "tcp,=5",
+        "tcp,expect_status=,200",
+        "http,expect_status=200,",
+        "tcp,a=1,a=2",
+        "{",
+        '{"a": 1]',
+        "{1: 2}",
+    ],
 )
 def test_an_unreadable_probe_is_wrong_usage_and_says_how_to_write_one(text: str) -> None:
     with pytest.raises(UnreadableProbe) as caught:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimmon.errors import InvalidInput
-from vimmon.probes import DEFAULTS, HttpPreset, HttpProbe, TcpProbe, parse_probe, probe_for
+from vimmon.probes import DEFAULTS, HttpPreset, HttpProbe, IcmpProbe, TcpProbe, parse_probe, probe_for
 from vimmon.vim import VimType
 
 URL = "https://keystone.example.org:5000/v3"
@@ -38,7 +38,8 @@ def test_settings_change_only_what_they_name() -> None:
 
 def test_another_kind_than_the_types_own_may_be_chosen() -> None:
     assert probe_for(VimType.OPENSTACK, URL, {"kind": "tcp"}) == TcpProbe(auth_url=URL)
-    assert probe_for(VimType.GENERIC, URL, {"kind": "http"}) == HttpProbe(auth_url=URL, preset=HttpPreset.KEYSTONE)
+    assert probe_for(VimType.GENERIC, URL, {"kind": "http"}) == HttpProbe(auth_url=URL, preset=HttpPreset.PLAIN)
+    assert probe_for(VimType.KUBERNETES, URL, {"kind": "icmp"}) == IcmpProbe(auth_url=URL, interval_s=10, timeout_s=1)
     chosen = probe_for(VimType.GENERIC, URL, {"kind": "http", "preset": "kubernetes"})
     assert chosen == HttpProbe(auth_url=URL, preset=HttpPreset.KUBERNETES)
 

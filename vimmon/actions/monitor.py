@@ -14,7 +14,7 @@ from vimmon.errors import InvalidInput
 from vimmon.health import Health, observe
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
-from vimmon.probes import HttpProbe, Outcome, TcpProbe, parse_probe
+from vimmon.probes import Outcome, Probe, parse_probe
 from vimmon.vim import VimStatus
 
 REASON_MAX = 200
@@ -29,7 +29,7 @@ class Assignment:
     vim_id: str
     action_id: str
     generation: int
-    probe: HttpProbe | TcpProbe
+    probe: Probe
 
 
 def parse_assignment(vim_id: object, action_id: object, generation: object, probe: object) -> Assignment:

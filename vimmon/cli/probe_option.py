@@ -1,14 +1,14 @@
 """Reads `--probe`: KIND, or KIND,setting=value,…, or a JSON object. What the settings mean is checked elsewhere."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from vimmon.errors import InvalidInput
 
-HELP = 'How to ask the VIM: a kind (http, tcp), "tcp,interval_s=5,fall=2", or a JSON object.'
+HELP = 'How to ask the VIM: a kind (http, tcp, icmp), "tcp,interval_s=5,fall=2", or a JSON object.'
 REMEDY = """Write --probe tcp, --probe tcp,interval_s=5,fall=2, or --probe '{"kind": "tcp", "interval_s": 5}'"""
+LISTS = frozenset({"expect_status"})  # a part without "=" goes on with the list before it
 
 
 class UnreadableProbe(InvalidInput):
@@ -19,7 +19,7 @@ class UnreadableProbe(InvalidInput):
 
 
 def parse_probe_option(text: str | None) -> dict[str, Any] | None:
-    """The probe's settings. Raises UnreadableProbe."""
+    """The probe's settings. None as a setting's value takes it back. Raises UnreadableProbe."""
     if text is None:
         return None
     text = text.strip()
@@ -52,25 +52,16 @@ def _from_list(text: str) -> dict[str, Any]:
         others.insert(0, first)
     else:
         probe["kind"] = first
+    latest = ""
     for other in others:
-        name, equals, value = other.partition("=")
-        name = name.strip()
-        if not equals or not name or not value.strip():
+        name, equals, value = (part.strip() for part in other.partition("="))
+        if other and not equals and latest in LISTS:
+            probe[latest] += f",{other}"
+            continue
+        if not equals or not name:
             raise UnreadableProbe(f"{other!r} is not setting=value")
         if name in probe:
             raise UnreadableProbe(f"{name} is given twice")
-        probe[name] = _value(value.strip())
+        probe[name] = value or None
+        latest = name if value else ""
     return probe
-
-
-def _value(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            return number
-    return text

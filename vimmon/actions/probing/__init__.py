@@ -1,24 +1,27 @@
 """Asks a VIM once: one signature and one table for all kinds of probe, a file for each."""
 
-import asyncio
-import resource
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
-from vimmon.actions.probing import http, tcp
+from vimmon.actions.probing import http, icmp, tcp
+from vimmon.actions.probing.echo import Echo
+from vimmon.actions.probing.files import probes_at_once
 from vimmon.actions.probing.reasons import Trouble, no_answer
 from vimmon.actions.probing.resolver import Resolver
-from vimmon.actions.probing.wire import Tls, Wire
-from vimmon.probes import HttpProbe, Outcome, TcpProbe
-from vimmon.vim import parse_auth_url
+from vimmon.actions.probing.tls import TlsContexts
+from vimmon.actions.probing.turns import Turns
+from vimmon.actions.probing.wire import Shared, Wire
+from vimmon.probes import HttpProbe, IcmpProbe, Outcome, Probe, TcpProbe, Trace
 
-KINDS: Mapping[type, Callable[[Any, Wire], Awaitable[Outcome]]] = {HttpProbe: http.probe, TcpProbe: tcp.probe}
-CONCURRENCY_MAX = 2000
-
-_target = lru_cache(maxsize=16_384)(parse_auth_url)
+KINDS: Mapping[type, Callable[[Any, Wire], Awaitable[Outcome]]] = {
+    HttpProbe: http.probe,
+    TcpProbe: tcp.probe,
+    IcmpProbe: icmp.probe,
+}
+HANDSHAKES_MAX = 100  # each holds 300 KiB, and takes 1 ms in one piece
+ECHOES_MAX = 10_000  # they share one socket, whose buffer holds about as many replies
 
 
 class Prober:
@@ -32,63 +35,57 @@ class Prober:
         self,
         *,
         concurrency: int | None = None,
+        handshakes: int = HANDSHAKES_MAX,
         resolver: Resolver | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`concurrency` bounds the probes that run at once; by default what the process's open-files limit carries.
 
-        A `resolver` that is given is closed with the prober.
+        Of these, `handshakes` may be within a TLS handshake. A `resolver` that is given is closed with the prober.
         """
-        self._turns = asyncio.Semaphore(concurrency or _default_concurrency())
-        self._resolver = resolver or Resolver(clock=clock)
-        self._tls = Tls()
         self._clock = clock
-        self._running = 0
-        self._waiting = 0
+        self._turns = Turns(concurrency or probes_at_once())
+        self._echo_turns = Turns(concurrency or ECHOES_MAX)
+        self._shared = Shared(
+            resolver=resolver or Resolver(clock=clock),
+            contexts=TlsContexts(),
+            handshakes=Turns(handshakes),
+            echo=Echo(clock),
+            clock=clock,
+        )
 
     @property
     def running(self) -> int:
         """How many probes are on the wire now."""
-        return self._running
+        return self._turns.running + self._echo_turns.running
 
     @property
     def waiting(self) -> int:
-        """How many probes queue for their turn: a lag of this prober, never a failure of a VIM."""
-        return self._waiting
+        """How many probes queue, for their turn or for a TLS handshake: a lag of this prober, never a VIM's failure."""
+        return self._turns.waiting + self._echo_turns.waiting + self._shared.handshakes.waiting
 
-    async def probe(self, probe: HttpProbe | TcpProbe) -> Outcome:
+    async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
         """What the VIM answers. The timeout begins when the probe's turn has come. May be cancelled at any time.
 
-        Raises InvalidInput for an auth_url that cannot be probed, which `parse_probe` does not let through.
+        A `trace` is filled in on the way, however the probe ends. Raises InvalidInput for an auth_url that cannot be
+        probed, which `parse_probe` does not let through.
         """
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        self._running += 1
-        try:
-            return await self._ask(probe)
-        finally:
-            self._running -= 1
-            self._turns.release()
-
-    async def _ask(self, probe: HttpProbe | TcpProbe) -> Outcome:
-        target = _target(probe.auth_url)
-        ends_at = asyncio.get_running_loop().time() + probe.timeout_s
-        try:
-            addresses = await self._resolver.addresses(target.host, target.port, probe.timeout_s)
-            wire = Wire(target, addresses, probe.timeout_s, self._tls, self._clock)
-            async with asyncio.timeout_at(ends_at):
-                return await KINDS[type(probe)](probe, wire)
-        except Trouble as trouble:
-            return trouble.outcome
-        except TimeoutError:
-            return no_answer(probe.timeout_s)
+        turns = self._echo_turns if type(probe) is IcmpProbe else self._turns
+        began = self._clock() if trace else 0.0
+        async with turns:
+            if trace is not None:
+                trace.turn_ms = round((self._clock() - began) * 1000, 3)
+            try:
+                return await KINDS[type(probe)](probe, Wire(probe, self._shared, trace))
+            except Trouble as trouble:
+                return trouble.outcome
+            except TimeoutError:
+                return no_answer(probe.timeout_s)
 
     async def close(self) -> None:
-        """Let go of the threads. Probes that still run are the caller's to cancel first."""
-        self._resolver.close()
+        """Let go of the threads and sockets. Probes that still run are the caller's to cancel first."""
+        self._shared.resolver.close()
+        self._shared.echo.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,9 +94,3 @@ class Prober:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _default_concurrency() -> int:
-    """A third of the files this process may open: a probe may race to several addresses, and is not alone here."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return CONCURRENCY_MAX if files == resource.RLIM_INFINITY else max(1, min(CONCURRENCY_MAX, files // 3))

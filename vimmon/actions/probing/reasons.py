@@ -7,6 +7,7 @@ import errno
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
@@ -41,9 +42,10 @@ OUR_OWN: Mapping[int, str] = {
 }
 
 # OpenSSL's X509_V_ERR_*, see x509_vfy.h
+EXPIRED = 10
 CERTIFICATE: Mapping[int, str] = {
     9: "certificate not valid yet",
-    10: "certificate expired",
+    EXPIRED: "certificate expired",
     18: "certificate not trusted",  # self-signed
     19: "certificate not trusted",  # a self-signed one in its chain
     20: "certificate not trusted",  # issuer not known here
@@ -80,6 +82,10 @@ def cannot_probe(reason: str) -> Outcome:
     return Outcome(status=VimStatus.UNKNOWN, reason=_printable(f"cannot probe: {reason}"))
 
 
+def no_such_source(address: str) -> Outcome:
+    return cannot_probe(f"this host does not have the source address {address}")
+
+
 def no_answer(timeout_s: float) -> Outcome:
     return unreachable(f"no answer within {timeout_s:g} s")
 
@@ -109,6 +115,13 @@ def of_tls(error: OSError) -> Outcome:
     return unreachable("connection closed in the TLS handshake")
 
 
+def certificate_expired(expired_at: datetime, *, now: datetime) -> Outcome:
+    """When it did; or else one of those that vouch for it did."""
+    if expired_at > now:
+        return unreachable("a certificate in its chain expired")
+    return unreachable(f"certificate expired on {expired_at:%Y-%m-%d}")
+
+
 def of_exchange(error: Exception) -> Outcome:
     """What went wrong after the request was sent."""
     number = error.errno if isinstance(error, OSError) else None
@@ -116,4 +129,6 @@ def of_exchange(error: Exception) -> Outcome:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text[:REASON_MAX]
     return "".join(char if char.isprintable() else "?" for char in text)[:REASON_MAX]

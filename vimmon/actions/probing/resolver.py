@@ -7,13 +7,13 @@ the background when `ttl_s` has passed; if the name servers fail then, the last 
 
 import asyncio
 import contextlib
-import ipaddress
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -35,6 +35,11 @@ class Address:
 
     family: socket.AddressFamily
     sockaddr: tuple[str, int] | tuple[str, int, int, int]
+
+    def __str__(self) -> str:
+        ip, port = self.sockaddr[:2]
+        zone = f"%{self.sockaddr[3]}" if len(self.sockaddr) == 4 and self.sockaddr[3] else ""
+        return f"[{ip}{zone}]:{port}" if self.family == socket.AF_INET6 else f"{ip}:{port}"
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Resolver:
 
         Raises Trouble: the name does not exist, or it is not known within `timeout_s` whether it does.
         """
-        if literal := _literal(host):
-            return [literal.at(port)]
+        if literal := _literal_at(host, port) if "%" in host else _remembered_at(host, port):
+            return literal
         known = self._known.get(host)
         if known is None or self._clock() >= known.fresh_until:
             lookup = self._look_up(host)
@@ -167,19 +172,35 @@ class Resolver:
         return _Known((), trouble, retry_at)
 
 
+def _literal_at(host: str, port: int) -> tuple[Address] | None:
+    """`host` as an address. None: it is a name."""
+    literal = _literal(host)
+    return (literal.at(port),) if literal else None
+
+
+_remembered_at = lru_cache(maxsize=32_768)(_literal_at)  # without a zone: the number of that may change
+
+
+def bind_address(address: str) -> Address:
+    """Where to bind a socket, so that it sends from `address`. Raises Trouble for a zone that is not here."""
+    literal = _literal(address)
+    if literal is None:
+        raise ValueError(f"not an address: {address!r}")
+    return literal.at(0)
+
+
 def _literal(host: str) -> _Host | None:
     """`host` as an address, its zone as this host's number for it. None: it is a name."""
     ip, _, zone = host.partition("%")
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
+        ip = socket.inet_ntop(family, socket.inet_pton(family, ip))  # as the kernel writes it, when it answers
+    except OSError:
         return None
-    if address.version == 4:
-        return _Host(socket.AF_INET, ip)
     if not zone:
-        return _Host(socket.AF_INET6, ip)
+        return _Host(family, ip)
     try:
-        return _Host(socket.AF_INET6, ip, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone))
+        return _Host(family, ip, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone))
     except OSError:
         raise Trouble(cannot_probe(f"this host has no network interface {zone}")) from None
 

@@ -15,8 +15,11 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 async def probe(_: TcpProbe, wire: Wire) -> Outcome:
     """REACHABLE when somebody accepts the connection, whoever it is."""
-    started = wire.clock()
-    with await wire.connect() as connection:
-        rtt_s = wire.clock() - started
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    addresses = await wire.resolve()
+    clock = wire.shared.clock
+    started = clock()
+    async with wire.within():
+        with await wire.connect(addresses) as connection:
+            rtt_s = clock() - started
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     return reachable("connected", rtt_s)

@@ -1,70 +1,140 @@
-"""What one probe has of the wire: its target, the target's addresses, and how to connect to one of them."""
+"""What one probe has of the wire: how to find its target's addresses, connect to one of them, and keep to its time."""
 
 import asyncio
-import os
+import contextlib
 import socket
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from vimmon.actions.probing.reasons import Trouble, cannot_probe, of_connecting
-from vimmon.actions.probing.resolver import Address
+from vimmon.actions.probing.echo import Echo
+from vimmon.actions.probing.reasons import Trouble, no_such_source, of_connecting, unreachable
+from vimmon.actions.probing.resolver import Address, Resolver, bind_address
+from vimmon.actions.probing.tls import TlsContexts
+from vimmon.actions.probing.turns import Turns
+from vimmon.probe_checks import ip_version
+from vimmon.probes import IpFamily, ProbeBase, Trace
 from vimmon.vim import Target
 
 STAGGER_S = 0.25  # RFC 8305's delay before the next address is tried beside one that does not answer
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: choose the port when connecting, one that is free for that target
 
-
-class Tls:
-    """The TLS context of a prober, made once: that takes 100 ms. It verifies certificates with the system's CAs."""
-
-    def __init__(self) -> None:
-        self._context = _verifying()
-
-    def context(self) -> ssl.SSLContext:
-        """Raises Trouble while this host has no CA certificates: every certificate would look untrusted."""
-        self._context = self._context or _verifying()
-        if self._context is None:
-            raise Trouble(cannot_probe("this host has no CA certificates (package ca-certificates?)"))
-        return self._context
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
-    """One probe's way to its target. The probe's timeout lies around all of it."""
+class Shared:
+    """What the probes of one prober have in common."""
 
-    target: Target
-    addresses: Sequence[Address]
-    timeout_s: float
-    tls: Tls
+    resolver: Resolver
+    contexts: TlsContexts
+    handshakes: Turns
+    echo: Echo
     clock: Callable[[], float]
 
-    async def connect(self) -> socket.socket:
-        """A connected, non-blocking socket, which is the caller's to close.
 
-        The next address is tried as soon as the one before fails, or while it keeps silent; the first connection wins.
-        Raises Trouble when all have failed.
+class Wire:
+    """One probe's way to its target. Its time runs from here on; waiting for a TLS handshake's turn stops it."""
+
+    __slots__ = ("_deadline", "_ends_at", "_phase_began", "paused_s", "probe", "shared", "target", "trace")
+
+    def __init__(self, probe: ProbeBase, shared: Shared, trace: Trace | None) -> None:
+        self.probe = probe
+        self.shared = shared
+        self.trace = trace
+        self.target: Target = probe.next_hop
+        self.paused_s = 0.0
+        self._ends_at = asyncio.get_running_loop().time() + probe.timeout_s
+        self._deadline: asyncio.Timeout | None = None
+        self._phase_began = shared.clock() if trace else 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How much of the probe's time is left; below 0 when it is over."""
+        return self._ends_at - asyncio.get_running_loop().time()
+
+    def ended(self, phase: str) -> None:
+        """Notes how long a phase took, for whoever asked: `name`, `connect`, `tls` or `answer`."""
+        if self.trace is not None:
+            now = self.shared.clock()
+            if getattr(self.trace, f"{phase}_ms") is None:  # else it is a second look
+                setattr(self.trace, f"{phase}_ms", round((now - self._phase_began) * 1000, 3))
+            self._phase_began = now
+
+    async def resolve(self) -> Sequence[Address]:
+        """The target's addresses, of the family that the probe wants. It keeps to the probe's time by itself.
+
+        Raises Trouble when there are none, or they cannot be known.
         """
-        if len(self.addresses) > 1:
-            return await self._race()
+        probe = self.probe
+        found = await self.shared.resolver.addresses(self.target.host, self.target.port, probe.timeout_s)
+        if probe.source_address is not None or probe.ip_family is not IpFamily.AUTO:
+            version = int(probe.ip_family) if probe.source_address is None else ip_version(probe.source_address)
+            family = socket.AF_INET6 if version == 6 else socket.AF_INET
+            found = [each for each in found if each.family == family]
+            if not found:
+                raise Trouble(unreachable(f"the name has no IPv{version} address"))
+        if self.trace is not None:
+            self.ended("name")
+            self.trace.address = str(found[0])
+        return found
+
+    def within(self) -> asyncio.Timeout:
+        """A context that ends with TimeoutError when the probe's time is over."""
+        self._deadline = asyncio.timeout_at(self._ends_at)
+        return self._deadline
+
+    async def connect(self, addresses: Sequence[Address]) -> socket.socket:
+        """A connected, non-blocking socket, which is the caller's to close. Raises Trouble when all addresses fail."""
+        source = None if self.probe.source_address is None else bind_address(self.probe.source_address)
+        connection = await self.first(addresses, lambda address: _connect(address, source), _close_late)
+        self.ended("connect")
+        return connection
+
+    async def first(
+        self,
+        addresses: Sequence[Address],
+        attempt: Callable[[Address], Awaitable[T]],
+        late: Callable[[asyncio.Task[T]], None],
+    ) -> T:
+        """What the first attempt that succeeds gives.
+
+        The next address is tried as soon as the one before fails, or while it keeps silent. `late` gets every attempt
+        that is given up. Raises Trouble when all have failed.
+        """
+        if len(addresses) > 1:
+            return await self._race(addresses, attempt, late)
         try:
-            return await _connect(self.addresses[0])
+            return await attempt(addresses[0])
         except OSError as error:
             raise Trouble(of_connecting([error])) from None
 
-    async def _race(self) -> socket.socket:
-        stagger_s = min(STAGGER_S, self.timeout_s / (len(self.addresses) + 1))
-        left = list(self.addresses)
-        running: set[asyncio.Task[socket.socket]] = set()
+    async def _race(
+        self,
+        addresses: Sequence[Address],
+        attempt: Callable[[Address], Awaitable[T]],
+        late: Callable[[asyncio.Task[T]], None],
+    ) -> T:
+        stagger_s = min(STAGGER_S, self.probe.timeout_s / (len(addresses) + 1))
+        left = list(addresses)
+        running: dict[asyncio.Task[T], Address] = {}
         errors: list[OSError] = []
+
+        async def one(address: Address) -> T:
+            return await attempt(address)
+
         try:
             while left or running:
                 if left:
-                    running.add(asyncio.create_task(_connect(left.pop(0))))
+                    address = left.pop(0)
+                    running[asyncio.create_task(one(address))] = address
                 done, _ = await asyncio.wait(
                     running, timeout=stagger_s if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    running.discard(task)
+                    address = running.pop(task)
+                    if self.trace is not None:
+                        self.trace.address = str(address)
                     try:
                         return task.result()
                     except OSError as error:
@@ -72,14 +142,48 @@ class Wire:
         finally:
             for task in running:
                 task.cancel()
-                task.add_done_callback(_discard)
+                task.add_done_callback(late)
         raise Trouble(of_connecting(errors))
 
+    @contextlib.asynccontextmanager
+    async def handshake_turn(self) -> AsyncIterator[None]:
+        """May make a TLS handshake. The probe's time stands still while it waits for that: no fault of the VIM."""
+        turns = self.shared.handshakes
+        if turns.free:
+            await turns.take()
+        else:
+            await self._wait_for(turns)
+        try:
+            yield
+        finally:
+            turns.give_back()
 
-async def _connect(address: Address) -> socket.socket:
+    async def _wait_for(self, turns: Turns) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if self._deadline is not None:
+            self._deadline.reschedule(None)
+        try:
+            await turns.take()
+        finally:
+            waited_s = loop.time() - began
+            self.paused_s += waited_s
+            self._phase_began += waited_s
+            self._ends_at += waited_s
+            if self._deadline is not None:
+                self._deadline.reschedule(self._ends_at)
+
+
+async def _connect(address: Address, source: Address | None = None) -> socket.socket:
     connection = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
+        if source is not None:
+            connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            try:
+                connection.bind(source.sockaddr)
+            except OSError:
+                raise Trouble(no_such_source(source.sockaddr[0])) from None
         await asyncio.get_running_loop().sock_connect(connection, address.sockaddr)
     except BaseException:
         connection.close()
@@ -87,13 +191,6 @@ async def _connect(address: Address) -> socket.socket:
     return connection
 
 
-def _discard(task: asyncio.Task[socket.socket]) -> None:
+def _close_late(task: asyncio.Task[socket.socket]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
-
-
-def _verifying() -> ssl.SSLContext | None:
-    context = ssl.create_default_context()
-    folder = ssl.get_default_verify_paths().capath  # OpenSSL looks into it when it meets a certificate
-    has_cas = context.cert_store_stats()["x509_ca"] or (folder and os.listdir(folder))
-    return context if has_cas else None

@@ -1,0 +1,50 @@
+"""ICMP echo as bytes (RFC 792, RFC 4443), and how Linux reports an ICMP error about one."""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+
+HEADER = struct.Struct("!BBHHH")  # type, code, checksum, id, sequence
+NONCE = struct.Struct("!4H")
+REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
+REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
+
+# struct sock_extended_err of linux/errqueue.h: errno, origin, type, code, padding, info, data
+EXTENDED_ERROR = struct.Struct("=IBBBBII")
+REPORTS = {(0, 11): socket.AF_INET, (41, 25): socket.AF_INET6}  # IP_RECVERR, IPV6_RECVERR: by level and type
+ORIGIN_LOCAL = 1
+FINAL = {socket.AF_INET: frozenset({3, 11, 12}), socket.AF_INET6: frozenset({1, 3, 4})}  # others only advise
+TOO_BIG = (3, 4)  # of IPv4, and advice as well
+PROHIBITED = frozenset({(3, 9), (3, 10), (3, 13)})  # of IPv4, which has no errno for it
+
+
+def request(family: socket.AddressFamily, ident: int, sequence: int, nonce: bytes, *, checksum: bool) -> bytes:
+    """An echo request. The kernel computes its `checksum`, but not on raw IPv4 sockets."""
+    kind = REQUEST[family]
+    if not checksum:
+        return HEADER.pack(kind, 0, 0, ident, sequence) + nonce
+    total = (kind << 8) + ident + sequence + sum(NONCE.unpack(nonce))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return HEADER.pack(kind, 0, ~total & 0xFFFF, ident, sequence) + nonce
+
+
+def error_in(ancillary: Iterable[tuple[int, int, bytes]]) -> OSError | None:
+    """What the kernel reports of a request. None: nothing that ends the waiting for its reply.
+
+    EHOSTUNREACH or EACCES: somebody on the way said so. Anything else is this host's own.
+    """
+    for level, kind, data in ancillary:
+        family = REPORTS.get((level, kind))
+        if family is None:
+            continue
+        number, origin, icmp_type, code, *_ = EXTENDED_ERROR.unpack_from(data)
+        if origin == ORIGIN_LOCAL:
+            return OSError(number, os.strerror(number))
+        if icmp_type not in FINAL[family] or (family == socket.AF_INET and (icmp_type, code) == TOO_BIG):
+            continue
+        forbidden = number == errno.EACCES or (family == socket.AF_INET and (icmp_type, code) in PROHIBITED)
+        return OSError(errno.EACCES if forbidden else errno.EHOSTUNREACH, f"ICMP type {icmp_type}, code {code}")
+    return None

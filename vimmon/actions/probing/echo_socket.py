@@ -1,0 +1,208 @@
+"""One ICMP socket: which requests of it await a reply, and which reply or error belongs to which.
+
+It promises that a reply counts only from the address that was asked, with the sequence number and the nonce that were
+sent, and that an error about one address is never taken for one about another.
+"""
+
+import asyncio
+import contextlib
+import errno
+import secrets
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+from vimmon.actions.probing import echo_packets
+from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source
+from vimmon.actions.probing.resolver import Address, bind_address
+
+BUFFER_BYTES = 4 * 1024 * 1024  # holds the replies to 5,000 requests; the default 256
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
+SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1  # linux/icmp.h, linux/icmpv6.h: a bit set is a type not wanted
+PACKET_MAX = 256
+READS_MAX = 256  # in one turn of the loop
+SEND_TRIES = 3
+NONCES = 512
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
+NOT_ALLOWED = (
+    "no ICMP socket is allowed here: let net.ipv4.ping_group_range contain this process's group, or grant CAP_NET_RAW"
+)
+
+
+class Waiting:
+    """A request that was sent. `reply` becomes the round-trip time in s, or None when the time is over."""
+
+    __slots__ = ("ip", "nonce", "reply", "sent_at")
+
+    def __init__(self, ip: str, nonce: bytes, reply: "asyncio.Future[float | None]") -> None:
+        self.ip = ip
+        self.nonce = nonce
+        self.reply = reply
+        self.sent_at = 0.0
+
+
+class EchoSocket:
+    """Make it inside the loop; close it there. Raises Trouble or OSError where it cannot be made."""
+
+    def __init__(self, family: socket.AddressFamily, source: str | None, clock: Callable[[], float]) -> None:
+        self.family = family
+        self.waiting: dict[int, Waiting] = {}
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._socket, self._raw = _open(family)
+        try:
+            _prepare(self._socket, family, raw=self._raw)
+            if source is not None:
+                _bind(self._socket, source)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
+        self._sequence = secrets.randbits(16)
+        self._nonces = _nonces()
+        self._reply_type = echo_packets.REPLY[family]
+        self._has_ip_header = self._raw and family == socket.AF_INET
+        self._loop.add_reader(self._socket, self.read)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def send(self, address: Address) -> int:
+        """The sequence number of a request that was sent, and waits. Raises OSError."""
+        sequence = self._sequence
+        while (sequence := (sequence + 1) & 0xFFFF) in self.waiting:
+            pass
+        self._sequence = sequence
+        nonce = next(self._nonces)
+        packet = echo_packets.request(self.family, self._ident, sequence, nonce, checksum=self._has_ip_header)
+        ip, _, *zone = address.sockaddr
+        waiting = Waiting(ip, nonce, self._loop.create_future())
+        self.waiting[sequence] = waiting
+        waiting.sent_at = self._clock()
+        try:
+            self._send(packet, (ip, 0, *zone))
+        except BaseException:
+            del self.waiting[sequence]
+            raise
+        return sequence
+
+    def _send(self, packet: bytes, sockaddr: tuple[object, ...]) -> None:
+        """An error that somebody else's request had is raised by the next send: it is taken away, and tried again."""
+        for attempt in range(SEND_TRIES):
+            try:
+                self._socket.sendto(packet, sockaddr)
+            except OSError:
+                others = self._read_errors()
+                if attempt and (not others or attempt == SEND_TRIES - 1):
+                    raise
+            else:
+                return
+
+    def read(self) -> bool:
+        """Hands out what has come, up to READS_MAX. Whether there may be more."""
+        for count in range(READS_MAX):
+            try:
+                packet, sender = self._socket.recvfrom(PACKET_MAX)
+            except (BlockingIOError, InterruptedError):
+                if not count:  # then it was an error that woke us
+                    self._read_errors()
+                return False
+            except OSError:  # one of the errors; the queue says whose
+                self._read_errors()
+            else:
+                self._take(packet, sender[0])
+                if not self.waiting:
+                    return False  # nothing more can come that matters: saves a call that finds nothing
+        return True
+
+    def _take(self, packet: bytes, ip: str) -> None:
+        at = (packet[0] & 0x0F) * 4 if self._has_ip_header and packet else 0
+        if len(packet) < at + 16:
+            return
+        kind, _, _, ident, sequence = echo_packets.HEADER.unpack_from(packet, at)
+        waiting = self.waiting.get(sequence)
+        if (
+            waiting is not None
+            and kind == self._reply_type
+            and waiting.ip == ip
+            and packet[at + 8 : at + 16] == waiting.nonce
+            and (ident == self._ident or not self._raw)
+            and not waiting.reply.done()
+        ):
+            waiting.reply.set_result(self._clock() - waiting.sent_at)
+
+    def _read_errors(self) -> int:
+        """Empties the queue of errors. How many there were."""
+        count = 0
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            while count < READS_MAX:
+                request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, 512, socket.MSG_ERRQUEUE)
+                count += 1
+                error = echo_packets.error_in(ancillary)
+                if error is not None and target and len(request) >= 8:
+                    self._blame(request, target[0], error)
+        return count
+
+    def _blame(self, request: bytes, ip: str, error: OSError) -> None:
+        _, _, _, ident, sequence = echo_packets.HEADER.unpack_from(request)
+        waiting = self.waiting.get(sequence)
+        if (
+            waiting is not None
+            and waiting.ip == ip
+            and request[8:16] in (waiting.nonce, b"")  # a router may give back the header alone
+            and (ident == self._ident or not self._raw)
+            and not waiting.reply.done()
+        ):
+            waiting.reply.set_exception(error)
+
+
+def _nonces() -> Iterator[bytes]:
+    """Nobody can guess them; the system is asked for many at once."""
+    while True:
+        block = secrets.token_bytes(8 * NONCES)
+        for at in range(0, len(block), 8):
+            yield block[at : at + 8]
+
+
+def _open(family: socket.AddressFamily) -> tuple[socket.socket, bool]:
+    """A datagram socket, which needs no privilege where the sysctl allows it; else a raw one."""
+    protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
+    try:
+        return socket.socket(family, socket.SOCK_DGRAM, protocol), False
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+    try:
+        return socket.socket(family, socket.SOCK_RAW, protocol), True
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        raise Trouble(cannot_probe(NOT_ALLOWED)) from None
+
+
+def _prepare(new: socket.socket, family: socket.AddressFamily, *, raw: bool) -> None:
+    new.setblocking(False)
+    for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            new.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        except OSError:
+            new.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+    if family == socket.AF_INET:
+        new.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        if raw:
+            new.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("I", 0xFFFFFFFF ^ 1 << echo_packets.REPLY[family]))
+    else:
+        new.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        if raw:
+            wanted = bytearray(b"\xff" * 32)
+            struct.pack_into("=I", wanted, 4 * (129 // 32), 0xFFFFFFFF ^ 1 << 129 % 32)
+            new.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, bytes(wanted))
+
+
+def _bind(new: socket.socket, source: str) -> None:
+    try:
+        new.bind(bind_address(source).sockaddr)
+    except OSError:
+        raise Trouble(no_such_source(source)) from None
