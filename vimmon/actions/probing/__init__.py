@@ -1,5 +1,6 @@
 """Asks a VIM once: one signature and one table for all kinds of probe, a file for each."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -52,6 +53,7 @@ class Prober:
             handshakes=Turns(handshakes),
             echo=Echo(clock),
             clock=clock,
+            loop=asyncio.get_running_loop(),
         )
 
     @property
@@ -72,15 +74,18 @@ class Prober:
         """
         turns = self._echo_turns if type(probe) is IcmpProbe else self._turns
         began = self._clock() if trace else 0.0
-        async with turns:
-            if trace is not None:
-                trace.turn_ms = round((self._clock() - began) * 1000, 3)
-            try:
-                return await KINDS[type(probe)](probe, Wire(probe, self._shared, trace))
-            except Trouble as trouble:
-                return trouble.outcome
-            except TimeoutError:
-                return no_answer(probe.timeout_s)
+        if not turns.take_now():
+            await turns.take()
+        if trace is not None:
+            trace.turn_ms = round((self._clock() - began) * 1000, 3)
+        try:
+            return await KINDS[type(probe)](probe, Wire(probe, self._shared, trace))
+        except Trouble as trouble:
+            return trouble.outcome
+        except TimeoutError:
+            return no_answer(probe.timeout_s)
+        finally:
+            turns.give_back()
 
     async def close(self) -> None:
         """Let go of the threads and sockets. Probes that still run are the caller's to cancel first."""

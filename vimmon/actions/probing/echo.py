@@ -7,13 +7,20 @@ may have gone wrong.
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from vimmon.actions.probing.echo_socket import EchoSocket, Waiting
 from vimmon.actions.probing.resolver import Address
 
 CHANGE_AFTER_S = 60.0
 READS_MAX = 40  # of hundreds of packets: as much as the socket's buffer holds
+AF_INET = socket.AF_INET
 SLOT_S = 0.02  # how much longer than its time a request may wait: one timer for all that end in a slot
+
+
+class _Current(NamedTuple):
+    socket: EchoSocket
+    change_at: float
 
 
 class Echo:
@@ -22,21 +29,24 @@ class Echo:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._sockets: dict[tuple[socket.AddressFamily, str | None], tuple[EchoSocket, float]] = {}
-        self._ending: dict[int, list[tuple[EchoSocket, Waiting]]] = {}  # by slot
+        self._current: dict[str | None, _Current] = {}  # of IPv4, by source
+        self._current6: dict[str | None, _Current] = {}
         self._retired: set[EchoSocket] = set()
+        self._ending: dict[int, list[tuple[EchoSocket, Waiting]]] = {}  # by slot
 
-    async def ask(self, address: Address, source: str | None, timeout_s: float) -> float | None:
-        """The round-trip time in s. None: no reply within `timeout_s`.
+    async def ask(self, address: Address, source: str | None, ends_at: float) -> float | None:
+        """The round-trip time in s. None: no reply when the loop's time is `ends_at`.
 
         Raises OSError when an error came instead, Trouble where this host may not ask.
         """
-        chosen, change_at = self._sockets.get((address.family, source)) or (None, 0.0)
-        if chosen is None or self._clock() >= change_at:
-            chosen = self._change(address.family, source, chosen)
+        current = self._current if address.family is AF_INET else self._current6
+        found = current.get(source)
+        if found is None or self._clock() >= found.change_at:
+            found = self._change(current, address.family, source)
+        chosen = found.socket
         sequence = chosen.send(address)
         waiting = chosen.waiting[sequence]
-        self._end_later(chosen, waiting, timeout_s)
+        self._end_later(chosen, waiting, ends_at)
         try:
             return await waiting.reply
         finally:
@@ -46,26 +56,28 @@ class Echo:
                 chosen.close()
 
     def close(self) -> None:
-        for each, _ in self._sockets.values():
-            each.close()
+        for found in (*self._current.values(), *self._current6.values()):
+            found.socket.close()
         for each in self._retired:
             each.close()
-        self._sockets.clear()
-        self._retired.clear()
-        self._ending.clear()
+        for known in (self._current, self._current6, self._retired, self._ending):
+            known.clear()
 
-    def _change(self, family: socket.AddressFamily, source: str | None, old: EchoSocket | None) -> EchoSocket:
-        new = EchoSocket(family, source, self._clock)
-        self._sockets[family, source] = new, self._clock() + CHANGE_AFTER_S
+    def _change(
+        self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None
+    ) -> _Current:
+        new = _Current(EchoSocket(family, source, self._clock), self._clock() + CHANGE_AFTER_S)
+        old = current.get(source)
+        current[source] = new
         if old is not None:
-            if old.waiting:
-                self._retired.add(old)
+            if old.socket.waiting:
+                self._retired.add(old.socket)
             else:
-                old.close()
+                old.socket.close()
         return new
 
-    def _end_later(self, chosen: EchoSocket, waiting: Waiting, timeout_s: float) -> None:
-        slot = int((self._loop.time() + timeout_s) / SLOT_S) + 1
+    def _end_later(self, chosen: EchoSocket, waiting: Waiting, ends_at: float) -> None:
+        slot = int(ends_at / SLOT_S) + 1
         ending = self._ending.get(slot)
         if ending is None:
             ending = self._ending[slot] = []

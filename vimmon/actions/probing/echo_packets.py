@@ -20,9 +20,8 @@ TOO_BIG = (3, 4)  # of IPv4, and advice as well
 PROHIBITED = frozenset({(3, 9), (3, 10), (3, 13)})  # of IPv4, which has no errno for it
 
 
-def request(family: socket.AddressFamily, ident: int, sequence: int, nonce: bytes, *, checksum: bool) -> bytes:
-    """An echo request. The kernel computes its `checksum`, but not on raw IPv4 sockets."""
-    kind = REQUEST[family]
+def request(kind: int, ident: int, sequence: int, nonce: bytes, *, checksum: bool) -> bytes:
+    """An echo request of the kind in REQUEST. The kernel computes its `checksum`, but not on raw IPv4 sockets."""
     if not checksum:
         return HEADER.pack(kind, 0, 0, ident, sequence) + nonce
     total = (kind << 8) + ident + sequence + sum(NONCE.unpack(nonce))

@@ -11,6 +11,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from vimmon.actions.probing import echo_packets
 from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source
@@ -30,16 +31,13 @@ NOT_ALLOWED = (
 )
 
 
-class Waiting:
+class Waiting(NamedTuple):
     """A request that was sent. `reply` becomes the round-trip time in s, or None when the time is over."""
 
-    __slots__ = ("ip", "nonce", "reply", "sent_at")
-
-    def __init__(self, ip: str, nonce: bytes, reply: "asyncio.Future[float | None]") -> None:
-        self.ip = ip
-        self.nonce = nonce
-        self.reply = reply
-        self.sent_at = 0.0
+    reply: "asyncio.Future[float | None]"
+    ip: str
+    nonce: bytes
+    sent_at: float
 
 
 class EchoSocket:
@@ -61,6 +59,7 @@ class EchoSocket:
         self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
         self._sequence = secrets.randbits(16)
         self._nonces = _nonces()
+        self._request_type = echo_packets.REQUEST[family]
         self._reply_type = echo_packets.REPLY[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._loop.add_reader(self._socket, self.read)
@@ -76,11 +75,9 @@ class EchoSocket:
             pass
         self._sequence = sequence
         nonce = next(self._nonces)
-        packet = echo_packets.request(self.family, self._ident, sequence, nonce, checksum=self._has_ip_header)
+        packet = echo_packets.request(self._request_type, self._ident, sequence, nonce, checksum=self._has_ip_header)
         ip, _, *zone = address.sockaddr
-        waiting = Waiting(ip, nonce, self._loop.create_future())
-        self.waiting[sequence] = waiting
-        waiting.sent_at = self._clock()
+        self.waiting[sequence] = Waiting(self._loop.create_future(), ip, nonce, self._clock())
         try:
             self._send(packet, (ip, 0, *zone))
         except BaseException:

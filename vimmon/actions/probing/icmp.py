@@ -23,7 +23,7 @@ async def probe(probe: IcmpProbe, wire: Wire) -> Outcome:
             rtt_s = await wire.first(addresses, partial(_ask, wire, probe.source_address), _forget)
         return reachable("ICMP reply", rtt_s)
     try:
-        found_s = await wire.shared.echo.ask(addresses[0], probe.source_address, wire.left_s)
+        found_s = await wire.shared.echo.ask(addresses[0], probe.source_address, wire.ends_at)
     except OSError as error:
         return of_connecting([error])
     wire.ended("answer")
@@ -31,7 +31,7 @@ async def probe(probe: IcmpProbe, wire: Wire) -> Outcome:
 
 
 async def _ask(wire: Wire, source: str | None, address: Address) -> float:
-    rtt_s = await wire.shared.echo.ask(address, source, UNTIL_CANCELLED_S)
+    rtt_s = await wire.shared.echo.ask(address, source, wire.ends_at + UNTIL_CANCELLED_S)
     if rtt_s is None:
         raise TimeoutError
     wire.ended("answer")

@@ -1,39 +1,45 @@
-"""How many may do something at once; who waits for a turn, and how many they are."""
+"""How many may do something at once: a semaphore that costs next to nothing while nobody has to wait."""
 
 import asyncio
-from types import TracebackType
+from collections import deque
 
 
 class Turns:
-    """`async with turns:` waits for a turn, has it, and gives it back."""
+    """Whoever has taken a turn must give it back. Those who wait get theirs in the order in which they came."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
         self.running = 0
-        self.waiting = 0
-        self._semaphore = asyncio.Semaphore(count)
+        self._count = count
+        self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
-    def free(self) -> bool:
-        """Whether a turn is to be had without waiting."""
-        return not self._semaphore.locked()
+    def waiting(self) -> int:
+        return sum(not each.done() for each in self._queue)
+
+    def take_now(self) -> bool:
+        """Takes a turn if there is one without waiting."""
+        if self.running >= self._count:
+            return False
+        self.running += 1
+        return True
 
     async def take(self) -> None:
-        self.waiting += 1
+        if self.take_now():
+            return
+        mine = asyncio.get_running_loop().create_future()
+        self._queue.append(mine)
         try:
-            await self._semaphore.acquire()
-        finally:
-            self.waiting -= 1
-        self.running += 1
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():  # it came together with the cancellation
+                self.give_back()
+            raise
 
     def give_back(self) -> None:
+        """Hands the turn over to the next who waits: nobody can come in between."""
+        while self._queue:
+            following = self._queue.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
         self.running -= 1
-        self._semaphore.release()
-
-    async def __aenter__(self) -> None:
-        await self.take()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.give_back()

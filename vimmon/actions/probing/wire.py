@@ -19,6 +19,8 @@ from vimmon.vim import Target
 STAGGER_S = 0.25  # RFC 8305's delay before the next address is tried beside one that does not answer
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: choose the port when connecting, one that is free for that target
 
+ANY_FAMILY = IpFamily.AUTO
+
 T = TypeVar("T")
 
 
@@ -31,12 +33,16 @@ class Shared:
     handshakes: Turns
     echo: Echo
     clock: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
 
 
 class Wire:
-    """One probe's way to its target. Its time runs from here on; waiting for a TLS handshake's turn stops it."""
+    """One probe's way to its target. Its time runs from here on; waiting for a TLS handshake's turn stops it.
 
-    __slots__ = ("_deadline", "_ends_at", "_phase_began", "paused_s", "probe", "shared", "target", "trace")
+    `ends_at` is when the time is over, by the loop's clock; `paused_s` is how long it stood still.
+    """
+
+    __slots__ = ("_deadline", "_loop", "_phase_began", "ends_at", "paused_s", "probe", "shared", "target", "trace")
 
     def __init__(self, probe: ProbeBase, shared: Shared, trace: Trace | None) -> None:
         self.probe = probe
@@ -44,14 +50,10 @@ class Wire:
         self.trace = trace
         self.target: Target = probe.next_hop
         self.paused_s = 0.0
-        self._ends_at = asyncio.get_running_loop().time() + probe.timeout_s
+        self._loop = shared.loop
+        self.ends_at = shared.loop.time() + probe.timeout_s
         self._deadline: asyncio.Timeout | None = None
         self._phase_began = shared.clock() if trace else 0.0
-
-    @property
-    def left_s(self) -> float:
-        """How much of the probe's time is left; below 0 when it is over."""
-        return self._ends_at - asyncio.get_running_loop().time()
 
     def ended(self, phase: str) -> None:
         """Notes how long a phase took, for whoever asked: `name`, `connect`, `tls` or `answer`."""
@@ -68,7 +70,7 @@ class Wire:
         """
         probe = self.probe
         found = await self.shared.resolver.addresses(self.target.host, self.target.port, probe.timeout_s)
-        if probe.source_address is not None or probe.ip_family is not IpFamily.AUTO:
+        if probe.source_address is not None or probe.ip_family is not ANY_FAMILY:
             version = int(probe.ip_family) if probe.source_address is None else ip_version(probe.source_address)
             family = socket.AF_INET6 if version == 6 else socket.AF_INET
             found = [each for each in found if each.family == family]
@@ -81,7 +83,7 @@ class Wire:
 
     def within(self) -> asyncio.Timeout:
         """A context that ends with TimeoutError when the probe's time is over."""
-        self._deadline = asyncio.timeout_at(self._ends_at)
+        self._deadline = asyncio.timeout_at(self.ends_at)
         return self._deadline
 
     async def connect(self, addresses: Sequence[Address]) -> socket.socket:
@@ -149,9 +151,7 @@ class Wire:
     async def handshake_turn(self) -> AsyncIterator[None]:
         """May make a TLS handshake. The probe's time stands still while it waits for that: no fault of the VIM."""
         turns = self.shared.handshakes
-        if turns.free:
-            await turns.take()
-        else:
+        if not turns.take_now():
             await self._wait_for(turns)
         try:
             yield
@@ -159,19 +159,18 @@ class Wire:
             turns.give_back()
 
     async def _wait_for(self, turns: Turns) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = self._loop.time()
         if self._deadline is not None:
             self._deadline.reschedule(None)
         try:
             await turns.take()
         finally:
-            waited_s = loop.time() - began
+            waited_s = self._loop.time() - began
             self.paused_s += waited_s
             self._phase_began += waited_s
-            self._ends_at += waited_s
+            self.ends_at += waited_s
             if self._deadline is not None:
-                self._deadline.reschedule(self._ends_at)
+                self._deadline.reschedule(self.ends_at)
 
 
 async def _connect(address: Address, source: Address | None = None) -> socket.socket:
