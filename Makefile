@@ -6,6 +6,9 @@
 #   make chaos                  the fault matrix in full, on real processes; an hour, with the times of production
 #   make fuzz                   odd bytes for everything that is parsed, FUZZ_ARGS="--seconds 600 [TARGET …]"
 #   make audit                  known weaknesses of what is installed; needs PyPI
+#   make bench-rpc              what a call of update_vim costs, beside a message bus; five minutes
+#   make bench-leases           what the minute check of leases costs an executor; a minute
+#   make bench-loading          what an executor pays to load vimmon; seconds
 #   make check                  formatting, types, and who may import whom
 
 VENV := .venv
@@ -17,8 +20,9 @@ PYTEST_ARGS :=
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 CHAOS_ARGS :=
 FUZZ_ARGS :=
+BENCH_ARGS :=
 
-.PHONY: help demo test check chaos fuzz audit
+.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-loading
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +47,9 @@ audit: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(BIN)/python -m pip freeze --exclude-editable --quiet > $(VENV)/audited.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(VENV)/audited.txt
+
+bench-rpc bench-leases bench-loading: bench-%: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
