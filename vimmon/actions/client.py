@@ -31,7 +31,7 @@ BULK = 500
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 JITTER = 0.25  # a share of the wait, in both directions
 PAUSE_S = 1.0  # before Redis is tried again
-GATHER_S = 0.02  # so that what is said at about the same time is sent together
+KNOWN_FOR_S = 1.0  # how long what Redis said of its clock, and of the request list, is relied on
 COMPLAIN_EVERY_S = 60.0
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)  # Redis is away, or is now somebody's replica
 
@@ -108,6 +108,9 @@ class Caller:
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._holding_back = False
+        self._waiting = 0  # requests, when last heard of
+        self._ahead_s = 0.0  # of this loop's clock Redis's is
+        self._known_until = 0.0
         self._complain_at = 0.0
 
     def say(self, update: UpdateVim) -> None:
@@ -138,20 +141,28 @@ class Caller:
         if not self._due:
             await self._until_due()
             return
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.llen(self._keys.requests)
-        pipeline.time()
-        waiting, (seconds, microseconds) = await pipeline.execute()
-        if self._holds_back(waiting):
+        if self._clock() >= self._known_until or self._waiting >= self._requests_max:
+            await self._ask()
+        if self._holds_back(self._waiting):
             await asyncio.sleep(self._pause_s)
             return
-        expires_at = seconds * 1000 + microseconds // 1000 + round(self._request_ttl_s * 1000)
+        expires_at = round((self._clock() + self._ahead_s + self._request_ttl_s) * 1000)
         some = [self._pending[vim_id] for vim_id in islice(self._due, BULK)]
         bodies = [call(one.request_id, one.update, reply_to=self._reply_to, expires_at=expires_at) for one in some]
         if bodies:  # unless all were forgotten meanwhile
-            await self._redis.rpush(self._keys.requests, *bodies)
+            self._waiting = await self._redis.rpush(self._keys.requests, *bodies)
         for pending in some:
             self._sent(pending)
+
+    async def _ask(self) -> None:
+        """How many requests wait, and what time it is: Redis's clock is the only one that all parts share."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.llen(self._keys.requests)
+        pipeline.time()
+        self._waiting, (seconds, microseconds) = await pipeline.execute()
+        now = self._clock()
+        self._ahead_s = seconds + microseconds / 1e6 - now
+        self._known_until = now + KNOWN_FOR_S
 
     async def _until_due(self) -> None:
         self._wake.clear()
@@ -159,7 +170,7 @@ class Caller:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation
                 await self._wake.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(0)  # so that what is said in the same turn is sent together
 
     def _holds_back(self, waiting: int) -> bool:
         before, self._holding_back = self._holding_back, waiting >= self._requests_max
@@ -172,8 +183,7 @@ class Caller:
         if self._pending.get(vim_id) is not pending:
             return  # answered, forgotten, or said anew while it was on its way
         self._due.pop(vim_id, None)
-        self._retries.add(vim_id, pending.wait_s, now)
-        self._retries.reschedule(vim_id, pending.wait_s, now)
+        self._retries.add(vim_id, pending.wait_s, now, whole=True)
         pending.wait_s = min(2 * pending.wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:

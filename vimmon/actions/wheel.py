@@ -45,9 +45,10 @@ class Wheel:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
-    def add(self, key: str, interval_s: float, now: float, *, soon: bool = False) -> None:
+    def add(self, key: str, interval_s: float, now: float, *, soon: bool = False, whole: bool = False) -> None:
         """Fire `key` every `interval_s`, first within one interval from now; `soon`: first within `soon_s`, or one
-        interval if that is shorter, and from then on the key's own grid. A key that is there already begins anew."""
+        interval if that is shorter, and from then on the key's own grid; `whole`: first one whole interval from now.
+        A key that is there already begins anew."""
         self.remove(key)
         entry = _Entry(interval_s, _phase(key), 0.0, 0.0, 0)
         if soon:
@@ -55,7 +56,7 @@ class Wheel:
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
             self._place(key, entry, due_s, now)
         else:
-            entry.base_s = self._on_grid(entry, now)
+            entry.base_s = now + interval_s if whole else self._on_grid(entry, now)
             self._place(key, entry, self._moved(entry), now)
         self._entries[key] = entry
 
