@@ -1,9 +1,12 @@
 """How a log line looks: a constant event name, then its fields as `name=value`; INFO for changes only."""
 
 import logging
+import re
 import sys
 import time
 from typing import Any
+
+SPECIAL = re.compile(r'[ "=\\]')
 
 
 def setup_logging(level: int = logging.INFO) -> None:
@@ -26,5 +29,5 @@ def _show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     text = str(value)
-    plain = text and text.isprintable() and not any(character in ' "=\\' for character in text)
+    plain = text and text.isprintable() and not SPECIAL.search(text)
     return text if plain else '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'

@@ -65,7 +65,7 @@ def trouble_with(text: str, limit: int) -> str | None:
         return f"it has {len(text)} characters, more than {limit}"
     if "\0" in text:
         return "it has a NUL character"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         return "it has half of a character (a lone surrogate)"
     return None
 
