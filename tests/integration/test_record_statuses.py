@@ -118,7 +118,8 @@ def test_the_update_refuses_a_deregistered_vim_even_with_its_action(store: VimSt
         values = {"vim": "vim-1", "action": "vim-1-a1", "seq": 1, "by": "h", "new": R, "why": None}
         vim = connection.execute(select(VIMS)).one()
         values |= {"since": vim.created_at, "now": vim.created_at}
-        assert connection.execute(recording.GUARDED_UPDATE, [values]).rowcount == 0
+        with pytest.raises(BatchFailed, match="0 of 1"):
+            recording._write(connection, [values], [])
     assert verdicts(store.record_statuses([GOOD])) == [RecordVerdict.BAD_ACTION]
 
 
@@ -168,7 +169,8 @@ def count_statements(store: VimStore, engine: Engine, reports: Sequence[Report])
 def test_a_thousand_reports_take_as_many_statements_as_one(store: VimStore, engine: Engine) -> None:
     vims = [registered(store, f"vim-{number}") for number in range(100)]
     one, *others = [Report(vim.id, f"{vim.id}-a1", status, None, "h", "r") for vim in vims for status in [R, U] * 5]
-    assert count_statements(store, engine, [one]) == count_statements(store, engine, others) == 4
+    statements = {"sqlite": 3, "postgresql": 2, "mysql": 4}[engine.dialect.name]
+    assert count_statements(store, engine, [one]) == count_statements(store, engine, others) == statements
     assert [len(store.history(vim.id)) for vim in vims] == [10] * 100
 
 
@@ -180,13 +182,15 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
     plans: list[str] = []
 
     def explain(connection: Connection, _2: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("UPDATE"):
-            first = parameters[0] if isinstance(parameters, list) else parameters
-            plans.extend(connection.exec_driver_sql(f"EXPLAIN {statement}", first).scalars())
+        if statement.startswith("WITH"):
+            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()))
 
     event.listen(engine, "before_cursor_execute", explain)
     VimStore(engine).record_statuses([replace(GOOD, vim_id=vims[0].id, action_id=f"{vims[0].id}-a1")])
-    assert any("vims_pkey" in line for line in plans), plans
+    assert len(plans) == 2
+    for plan in plans:
+        assert "vims_pkey" in plan
+        assert "Seq Scan" not in plan
     engine.dispose()
 
 
