@@ -23,7 +23,8 @@ BATCH_MAX_BYTES = 4 * 1024 * 1024  # more than this is not taken at once, unless
 DIGITS_MAX = 9  # of the number in a mark; more were not written by a conductor
 
 # KEYS: requests, taken-list, index. ARGV: how many; how many bytes. Moves the oldest, one only where it is marked, and
-# enters the list in the index. Returns Redis's time in ms, then all that the taken-list holds.
+# enters the list in the index, also where nothing waits: then the first request to come is waited for, and whoever dies
+# with it in hand is found at once. Returns Redis's time in ms, then all that the taken-list holds.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -44,14 +45,12 @@ if not (taken[1] and string.sub(taken[1], 1, 1) == '!') and room > 0 then
     end
   end
   if count > 0 then
-    redis.call('ZADD', KEYS[3], now, KEYS[2])
     redis.call('RPUSH', KEYS[2], unpack(waiting, 1, count))
     redis.call('LTRIM', KEYS[1], count, -1)
   end
 end
-local all = redis.call('LRANGE', KEYS[2], 0, -1)
-if #all > 0 then redis.call('ZADD', KEYS[3], now, KEYS[2]) end
-return {now, all}
+redis.call('ZADD', KEYS[3], now, KEYS[2])
+return {now, redis.call('LRANGE', KEYS[2], 0, -1)}
 """
 
 # KEYS: taken-list, requests, index. ARGV: 1 where its conductor died, else 0. Puts the requests back in front, marked;
@@ -94,9 +93,6 @@ class RequestList:
         return self._taken(taken, most) or self._first_to_come(taken, most, block_s)
 
     def _first_to_come(self, taken: str, most: int, block_s: float) -> Batch | None:
-        # Entered in the index beforehand: whoever dies with the first request in hand is found at once.
-        seconds, _ = self._redis.time()
-        self._redis.zadd(self._keys.taken_index, {taken: seconds * 1000})
         moved = self._redis.blmove(self._keys.requests, taken, block_s, "LEFT", "RIGHT")  # type: ignore[arg-type]  # a fraction is fine
         if moved is not None:
             return self._taken(taken, most)

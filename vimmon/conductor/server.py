@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from vimmon.conductor.events import announce
+from vimmon.conductor.events import queue_announcement
 from vimmon.conductor.methods import METHODS, Outcomes
 from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
 from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
@@ -95,16 +96,17 @@ class Server:
                 continue
             if request.expires_at is None or request.expires_at > batch.now_ms:
                 by_method[request.method].append(request)
+        pipeline = self._redis.pipeline(transaction=False)
         for method, requests in by_method.items():
             outcomes = METHODS[method](requests, self._leases, self._vims)
-            self._leases.advance(outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
+            self._leases.queue_advance(pipeline, outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
             for request, outcome in zip(requests, outcomes.answers, strict=True):
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
-            announce(self._redis, self._keys, _changes(outcomes))
+            queue_announcement(pipeline, self._keys, _changes(outcomes))
         if refused:
             log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
-        self._finish(batch, replies, refused)
+        self._finish(pipeline, batch, replies, refused)
         return len(batch.requests)
 
     def _read(self, raw: bytes) -> Request:
@@ -114,8 +116,10 @@ class Server:
             raise Refusal(UNKNOWN_METHOD, f"method: not one of {known}", id=request.id, reply_to=request.reply_to)
         return request
 
-    def _finish(self, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
+    def _finish(
+        self, pipeline: Pipeline, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]
+    ) -> None:
+        """Sends in one go what is in the pipeline already, the answers, and after them that the batch is done."""
         for reply_to, bodies in replies.items():
             pipeline.rpush(reply_to, *bodies)
             pipeline.expire(reply_to, REPLY_TTL_S, nx=True)  # one that nobody empties ends, however much comes
@@ -123,6 +127,7 @@ class Server:
             self._requests.bury(pipeline, raw)
         self._requests.acknowledge(pipeline, batch)
         # A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch.
+        # What the cache did not take is said again, and written by the reconciler.
         for result in pipeline.execute(raise_on_error=False):
             if isinstance(result, RedisError):
                 log.error(event("reply_refused", error=result))
@@ -139,7 +144,7 @@ class Server:
             refusal = unreadable
         if refusal.reply_to is not None:
             replies[refusal.reply_to] = [error(refusal.id, INTERNAL_ERROR, refusal.message)]
-        self._finish(batch, replies, [raw])
+        self._finish(self._redis.pipeline(transaction=False), batch, replies, [raw])
 
 
 def _reply(request: Request, outcome: Answer | Refusal) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease, parse_status
@@ -86,13 +87,30 @@ class LeaseStore:
         """
         if not leases and not statuses:
             return 0
-        keys = [self._keys.lease(vim_id) for vim_id in leases] + [self._keys.status(vim_id) for vim_id in statuses]
-        values = [str(value) for value in (*leases.values(), *statuses.values())]
-        advanced = cast(
-            int,
-            self._advance(keys=keys, args=[self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), LEAP_MAX, *values]),
-        )
+        keys, args = self._advance_of(leases, statuses, as_of_ms)
+        advanced = cast(int, self._advance(keys=keys, args=args))
         return None if advanced < 0 else advanced
+
+    def queue_advance(
+        self,
+        pipeline: Pipeline,
+        leases: Mapping[str, Lease],
+        statuses: Mapping[str, CommittedStatus],
+        *,
+        as_of_ms: int,
+    ) -> None:
+        """The same with the other commands of a pipeline, whole: a Redis that forgot the script would not stop those
+        behind it."""
+        if leases or statuses:
+            keys, args = self._advance_of(leases, statuses, as_of_ms)
+            pipeline.eval(ADVANCE, len(keys), *keys, *args)
+
+    def _advance_of(
+        self, leases: Mapping[str, Lease], statuses: Mapping[str, CommittedStatus], as_of_ms: int
+    ) -> tuple[list[str], list[str]]:
+        keys = [self._keys.lease(vim_id) for vim_id in leases] + [self._keys.status(vim_id) for vim_id in statuses]
+        numbers = map(str, (self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), LEAP_MAX))
+        return keys, [*numbers, *map(str, leases.values()), *map(str, statuses.values())]
 
     def read(self, vim_ids: Sequence[str]) -> list[Cached]:
         """What Redis says of these VIMs, in one command."""
