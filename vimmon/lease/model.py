@@ -14,7 +14,7 @@ LEAP_MAX = 1_000_000  # no generation and no seq is ever so far ahead: what says
 DIGITS_MAX = 15  # more are garbage: neither Lua nor JSON could count on from there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lease:
     """Who may report on a VIM. `generation` only grows; `action_id` None: nobody, the VIM is de-registered."""
 
@@ -25,7 +25,7 @@ class Lease:
         return f"{self.generation}:{self.action_id or TOMBSTONE}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CommittedStatus:
     """What Redis remembers of the last status that the database took."""
 
