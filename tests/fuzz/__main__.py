@@ -1,6 +1,7 @@
 """`python -m tests.fuzz`: every target for as long as one wants, each in a process of its own.
 
-With atheris (pip install atheris) guided by what is reached in vimmon's code; without it, by Hypothesis alone.
+With atheris (pip install atheris) half of the time guided by what is reached in vimmon's code; else changed by
+Hypothesis, which knows how a message is put together.
 """
 
 import argparse
@@ -19,21 +20,24 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="which (default: all)")
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long each (default 60)")
     parser.add_argument("--without-atheris", action="store_true", help="only Hypothesis")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    with_atheris = not given.without_atheris and importlib.util.find_spec("atheris") is not None
-    if given.here:
-        (fuzz_with_atheris if with_atheris else fuzz_with_hypothesis)(given.targets[0], given.seconds)
+    if given.engine is not None:
+        ENGINES[given.engine](given.targets[0], given.seconds)
         return 0
+    engines = list(ENGINES)
+    if given.without_atheris or importlib.util.find_spec("atheris") is None:
+        engines.remove("atheris")
     from tests.fuzz.seeds import TARGETS
 
     failed = []
     for name in given.targets or TARGETS:
-        print(f"{name}: {given.seconds} s with {'atheris' if with_atheris else 'Hypothesis'}", flush=True)
-        options = ["--without-atheris"] if given.without_atheris else []
-        command = [sys.executable, "-m", "tests.fuzz", name, "--here", "--seconds", str(given.seconds), *options]
-        if subprocess.run(command, check=False).returncode:
-            failed.append(name)
+        for engine in engines:
+            print(f"{name}: {given.seconds // len(engines)} s with {engine}", flush=True)
+            command = [sys.executable, "-m", "tests.fuzz", name, "--engine", engine]
+            command += ["--seconds", str(given.seconds // len(engines))]
+            if subprocess.run(command, check=False).returncode:
+                failed.append(f"{engine} in {name}")
     print(f"found something: {', '.join(failed)}" if failed else "found nothing")
     return 1 if failed else 0
 
@@ -81,6 +85,8 @@ def fuzz_with_hypothesis(name: str, seconds: int) -> None:
 def _escaped(piece: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in piece)
 
+
+ENGINES = {"hypothesis": fuzz_with_hypothesis, "atheris": fuzz_with_atheris}
 
 if __name__ == "__main__":
     sys.exit(main())
