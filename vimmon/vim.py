@@ -17,6 +17,7 @@ NAME_MAX = 255
 DEFAULT_PORTS = {"http": 80, "https": 443}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE)
+ZONE = re.compile(r"[a-z0-9._~-]+", re.IGNORECASE)  # RFC 6874
 EXAMPLE = "Write it like https://keystone.example.org:5000/v3"
 
 
@@ -135,11 +136,12 @@ def parse_auth_url(auth_url: str) -> Target:
 
 
 def _is_ipv6(text: str) -> bool:
+    address, percent, zone = text.replace("%25", "%").partition("%")
     try:
-        ipaddress.IPv6Address(text.replace("%25", "%"))
+        ipaddress.IPv6Address(address)
     except ValueError:
         return False
-    return True
+    return not percent or ZONE.fullmatch(zone) is not None
 
 
 def _is_host(text: str) -> bool:

@@ -62,6 +62,7 @@ def test_an_auth_url_names_a_target(auth_url: str, target: Target) -> None:
         ("http://[192.0.2.1]", "bad host"),
         ("http://[v1.x]", "neither a name nor an IP address"),
         ("http://[fe80::1%25]", "neither a name nor an IP address"),
+        ("http://[fe80::1%25[eth0]", "neither a name nor an IP address"),
         ("http://[::1]5000", "follows its IPv6 address"),
         ("http://[::1]x:5000", "follows its IPv6 address"),
         ("http://192.0.2", "neither a name nor an IP address"),
