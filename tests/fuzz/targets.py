@@ -13,7 +13,8 @@ import orjson
 
 from vimmon.actions.connection import connect as connect_asyncio
 from vimmon.actions.monitor import parse_assignment
-from vimmon.actions.probing.http import PRESETS, _url, judge_keystone
+from vimmon.actions.probing.http import _url
+from vimmon.actions.probing.presets import PRESETS, judge_keystone
 from vimmon.cli.probe_option import for_update, parse_probe_option
 from vimmon.conductor.methods import answer_from_cache
 from vimmon.errors import InvalidInput, SettingsError, VimmonError
@@ -38,12 +39,13 @@ from vimmon.messages import (
     read_request,
     read_update_vim,
 )
-from vimmon.probes import parse_probe, probe_for
+from vimmon.probes import HttpPreset, HttpProbe, parse_probe, probe_for
 from vimmon.settings import Settings, load_settings
 from vimmon.vim import VimStatus, VimType, check_name, parse_auth_url
 
 REPLIES: Final = "vimmon:rpc:replies:"
 SECRET: Final = "s3cr3tpassw0rd"
+KEYSTONE_PROBE: Final = HttpProbe(auth_url="http://h:1", preset=HttpPreset.KEYSTONE)
 KNOWN: Final = sorted(f"VIMMON_{name.upper()}" for name in Settings.model_fields)
 
 
@@ -120,8 +122,8 @@ def auth_url(data: bytes) -> None:
     assert target.host
     assert 1 <= target.port <= 65535
     assert not set(target.host) & set(" /\\@?#[]")
-    for path, _ in PRESETS.values():
-        assert str(_url(target, path)).startswith(("http://", "https://"))
+    for preset in PRESETS.values():
+        assert str(_url(target, preset.path(target.path))).startswith(("http://", "https://"))
     for vim_type in VimType:
         assert probe_for(vim_type, text).auth_url == text
 
@@ -194,5 +196,5 @@ def redis_url(data: bytes) -> None:
 def keystone(data: bytes) -> None:
     """What a VIM answers."""
     for code in (200, 300):
-        said = judge_keystone(code, data)
+        said = judge_keystone(KEYSTONE_PROBE, code, data)
         assert said is None or said.isprintable()
