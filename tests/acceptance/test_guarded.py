@@ -36,7 +36,13 @@ class Guarded:
 
     def vimmon(self, *arguments: str) -> str:
         """What the command says to somebody who may only look."""
-        env = {**os.environ, **self.env, "VIMMON_REDIS_URL": self.redis.url(OPERATOR)}
+        return self._vimmon(OPERATOR, *arguments)
+
+    def vimmon_of_a_server(self, *arguments: str) -> str:
+        return self._vimmon(SERVER, *arguments)
+
+    def _vimmon(self, user: str, *arguments: str) -> str:
+        env = {**os.environ, **self.env, "VIMMON_REDIS_URL": self.redis.url(user)}
         command = [sys.executable, "-c", "from vimmon.cli import main; main()", *arguments]
         ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
         assert ended.stderr == ""
@@ -74,6 +80,7 @@ def test_a_vim_is_watched_changed_shown_and_let_go_and_nobody_is_ever_refused(gu
         eventually(lambda: registry.get("tokyo").status == "REACHABLE")
         eventually(agreed)
         assert "mistral-1:" in guarded.vimmon("vim", "show", "tokyo")
+        assert "HTTP 200" in guarded.vimmon_of_a_server("vim", "check", "tokyo")
         assert registry.deregister("tokyo").delayed is None
     eventually(lambda: "generation=2 why=" in guarded.mistral.child.log.read_text())
     with guarded.redis.client(ADMIN) as admin:

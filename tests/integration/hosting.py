@@ -25,7 +25,7 @@ from vimmon.conductor.server import Server
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
-from vimmon.probes import Outcome, Probe, TcpProbe
+from vimmon.probes import Outcome, Probe, TcpProbe, Trace
 from vimmon.registry.database import open_engine, upgrade
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
@@ -49,7 +49,7 @@ class ScriptedProber:
         self.asked: Counter[str] = Counter()
         self.cancelled: Counter[str] = Counter()
 
-    async def probe(self, probe: Probe) -> Outcome:
+    async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
         self.asked[probe.auth_url] += 1
         if probe.auth_url in self.hang or "*" in self.hang:
             try:

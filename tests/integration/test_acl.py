@@ -34,6 +34,7 @@ EVERY_KEY = {
     *(KEYS.lease("v"), KEYS.status("v"), KEYS.executors, KEYS.conductors, KEYS.conductor("c"), KEYS.reconciler),
     *(KEYS.requests, KEYS.taken_index, KEYS.taken("c", "1"), KEYS.dead, KEYS.epoch, KEYS.installation, KEYS.events),
     *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.executor(owner), KEYS.held(owner), KEYS.seen(owner))),
+    *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.asks(owner), KEYS.answer(owner, "1"))),
     *(KEYS.replies(f"{owner}:1") for owner in (ME, OTHER, LONGER)),
     *("rq:queue:vimmon", "rq:job:start-v-1", "rq:workers", "vimmon", "other:lease:v", "lease:v"),
 }
@@ -105,13 +106,13 @@ async def test_an_executor_is_allowed_no_command_that_a_host_does_not_use(
 
 
 def test_an_executor_may_touch_with_each_command_these_keys_and_no_others(guarded: GuardedRedis, admin: Redis) -> None:
-    mine = {KEYS.executor(ME), KEYS.held(ME), KEYS.seen(ME)}
+    mine = {KEYS.executor(ME), KEYS.held(ME), KEYS.seen(ME), KEYS.asks(ME), KEYS.answer(ME, "1")}
     expected = {
         **dict.fromkeys(("hget", "hset", "hdel", "hkeys", "hlen", "pexpire"), mine),
         "mget": {KEYS.lease("v"), KEYS.status("v")},
-        "rpush": {KEYS.requests},
+        "rpush": {KEYS.requests, *mine},
         "llen": {KEYS.requests},
-        "blmpop": {KEYS.replies(f"{ME}:1")},
+        "blmpop": {KEYS.replies(f"{ME}:1"), *mine},
         "zadd": {KEYS.executors},
     }
     found = {
@@ -137,6 +138,8 @@ def test_an_executor_may_touch_with_each_command_these_keys_and_no_others(guarde
         pytest.param(f"BLMPOP 0.1 2 {KEYS.replies(f'{ME}:1')} {KEYS.replies(f'{OTHER}:1')} LEFT", id="both's replies"),
         pytest.param(f"LRANGE {KEYS.replies(f'{OTHER}:1')} 0 -1", id="read another's replies"),
         pytest.param(f"RPUSH {KEYS.replies(f'{OTHER}:1')} x", id="answer another"),
+        pytest.param(f"BLMPOP 0.1 1 {KEYS.asks(OTHER)} LEFT", id="take what another was asked"),
+        pytest.param(f"RPUSH {KEYS.answer(OTHER, '1')} x", id="answer for another"),
         pytest.param(f"HSET {KEYS.executor(OTHER)} host mine", id="pose as another"),
         pytest.param(f"HSET {KEYS.held(OTHER)} v 9:mine", id="hold in another's name"),
         pytest.param(f"HDEL {KEYS.held(OTHER)} v", id="let go in another's name"),
@@ -172,7 +175,7 @@ def test_an_executor_cannot(guarded: GuardedRedis, admin: Redis, attempt: str) -
                 "KEYS *",
                 "SET other:lease:v x",
                 "ACL LIST",
-                "EVAL x 0",
+                "FUNCTION LIST",
                 "SHUTDOWN",
             ),
             SERVER: (

@@ -122,7 +122,7 @@ class Executor(Process):
         return 0.0
 
     def _check_leases(self) -> Steps:
-        """Host._check_leases, checks.read_leases"""
+        """Host._check_leases, Checks.due"""
         yield Block(lambda: 0.0 if self._checks_due else min(self._check_at.values(), default=NEVER))
         now = self.parts.now()
         due = [vim_id for vim_id, at in self._check_at.items() if at <= now]

@@ -4,6 +4,8 @@ An executor that holds thousands of VIMs does nothing as often, and what it read
 so what was understood once is remembered, and the command is put together by hiredis.
 """
 
+import asyncio
+import random
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
@@ -11,16 +13,56 @@ from typing import cast
 from hiredis import pack_command
 from redis.asyncio import Redis
 
+from vimmon.actions.client import PAUSE_S
+from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import CommittedStatus, Lease, parse_lease, parse_status
 
 BULK = 500
 REMEMBERED = 50_000  # leases, and as many statuses: more than an executor holds
+SLOTS = 60  # the interval is cut into so many parts; the monitors of each are checked together
+JITTER = 0.1  # a share of the interval, in both directions
+
+Read = tuple[str, Lease | None, CommittedStatus | None]
 
 
-async def read_leases(
-    redis: Redis, keys: Keys, vim_ids: Sequence[str]
-) -> list[tuple[str, Lease | None, CommittedStatus | None]]:
+class Checks:
+    """When to check the lease of which VIM, each once per interval."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, interval_s: float, rng: random.Random) -> None:
+        slot_s = interval_s / SLOTS
+        self.pause_s = min(PAUSE_S, slot_s)  # before Redis is asked again
+        self._redis = redis
+        self._keys = keys
+        self._interval_s = interval_s
+        self._clock = asyncio.get_running_loop().time
+        self._wheel = Wheel(rng=rng, slot_s=slot_s, jitter=JITTER)
+        self._owed: set[str] = set()  # until Redis has answered for them
+
+    @property
+    def owed(self) -> int:
+        """How many VIMs are due, and Redis has not answered for yet."""
+        return len(self._owed)
+
+    def add(self, vim_id: str) -> None:
+        self._wheel.add(vim_id, self._interval_s, self._clock())
+
+    def remove(self, vim_id: str) -> None:
+        self._wheel.remove(vim_id)
+        self._owed.discard(vim_id)
+
+    async def due(self) -> list[Read]:
+        """Waits for the next slot, and reads what is due in it. Raises redis's errors while it is away."""
+        await asyncio.sleep(self._wheel.wait_s(self._clock()))
+        self._owed.update(self._wheel.due(self._clock()))
+        if not self._owed:
+            return []
+        found = await read_leases(self._redis, self._keys, list(self._owed))
+        self._owed.clear()
+        return found
+
+
+async def read_leases(redis: Redis, keys: Keys, vim_ids: Sequence[str]) -> list[Read]:
     """What Redis says of each VIM; None where it says nothing readable. Raises redis's errors while it is away."""
     found = []
     lease, status = keys.lease(""), keys.status("")

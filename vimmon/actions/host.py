@@ -15,8 +15,9 @@ from typing import ParamSpec
 
 from redis.asyncio import Redis
 
-from vimmon.actions.checks import read_leases
-from vimmon.actions.client import PAUSE_S, Caller, keep_going
+from vimmon.actions.asks import Asks
+from vimmon.actions.checks import Checks
+from vimmon.actions.client import Caller, keep_going
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
@@ -26,12 +27,12 @@ from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.log import event
 from vimmon.messages import Answer, UpdateVim
+from vimmon.probes import Probe
 from vimmon.settings import Settings
 from vimmon.vim import VimStatus
 
 log = logging.getLogger(__name__)
 
-CHECK_SLOTS = 60  # a check interval is cut into so many parts; the monitors of each are checked together
 ALONE_AFTER_S = 3600.0  # without Redis for so long, there is no hurry to know what nobody can be told
 ALONE_SHARE = 0.1  # of the probes that are due
 
@@ -63,10 +64,7 @@ class Host:
         self._alone_after_s = alone_after_s
         self._suspicion = Suspicion(lasting_s=settings.unknown_after_s)
         self._probes = Wheel(rng=rng)
-        slot_s = settings.check_interval_s / CHECK_SLOTS
-        self._checks = Wheel(rng=rng, slot_s=slot_s, jitter=0.1)
-        self._checks_pause_s = min(PAUSE_S, slot_s)
-        self._checks_due: dict[str, None] = {}  # until Redis has answered for them
+        self._checks = Checks(redis, self._keys, interval_s=settings.check_interval_s, rng=rng)
         self._monitors: dict[str, Monitor] = {}
         self._held: dict[str, Lease] = {}
         self._probing: dict[str, asyncio.Task[None]] = {}
@@ -80,6 +78,7 @@ class Host:
             request_ttl_s=settings.request_ttl_s,
             requests_max=settings.requests_max,
         )
+        self._asks = Asks(redis, self._keys, executor_id, prober, self._probe_of)
         self._presence = Presence(
             redis,
             self._keys,
@@ -106,8 +105,9 @@ class Host:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._caller.run())
                 tasks.create_task(self._presence.run())
+                tasks.create_task(self._asks.run())
                 tasks.create_task(keep_going("probes", self._start_probes))
-                tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks_pause_s))
+                tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks.pause_s))
         finally:
             probing = list(self._probing.values())
             for task in probing:
@@ -134,7 +134,7 @@ class Host:
         self._held[vim_id] = Lease(assignment.generation, assignment.action_id)
         now = self._clock()
         self._probes.add(vim_id, assignment.probe.interval_s, now, soon=True)
-        self._checks.add(vim_id, self._settings.check_interval_s, now)
+        self._checks.add(vim_id)
         self._presence.touch(vim_id)
         log.info(event("monitor_began", vim_id=vim_id, generation=assignment.generation))
         return True
@@ -172,6 +172,10 @@ class Host:
         task = asyncio.create_task(self._probe(monitor))
         self._probing[vim_id] = task
         task.add_done_callback(partial(self._probed, vim_id))
+
+    def _probe_of(self, vim_id: str) -> Probe | None:
+        monitor = self._monitors.get(vim_id)
+        return monitor.assignment.probe if monitor else None
 
     def _probed(self, vim_id: str, task: asyncio.Task[None]) -> None:
         if self._probing.get(vim_id) is task:
@@ -215,14 +219,9 @@ class Host:
             self._conclude(monitor, monitor.answered, update, answer)
 
     async def _check_leases(self) -> None:
-        await asyncio.sleep(self._checks.wait_s(self._clock()))
-        self._checks_due |= dict.fromkeys(self._checks.due(self._clock()))
-        self._checks_due = {vim_id: None for vim_id in self._checks_due if vim_id in self._monitors}
-        if self._checks_due:
-            for vim_id, lease, status in await read_leases(self._redis, self._keys, list(self._checks_due)):
-                if monitor := self._monitors.get(vim_id):
-                    self._conclude(monitor, monitor.checked, lease, status)
-        self._checks_due.clear()
+        for vim_id, lease, status in await self._checks.due():
+            if monitor := self._monitors.get(vim_id):
+                self._conclude(monitor, monitor.checked, lease, status)
 
     def _conclude(self, monitor: Monitor, think: Callable[P, Conclusion], *args: P.args, **kwargs: P.kwargs) -> None:
         """Has a monitor draw its conclusion, and carries it out. A bug in that is the trouble of this one alone."""

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from vimmon.cli.found import show_found
 from vimmon.cli.output import (
     VIM_COLUMNS,
     ago,
@@ -77,6 +78,20 @@ def show(vim: VimArgument, as_json: AsJson = False) -> None:
         show_json(found)
     else:
         _show(found, changes)
+
+
+@app.command()
+def check(vim: VimArgument, as_json: AsJson = False) -> None:
+    """Have the executor that watches a VIM probe it now, and show what it found and where the time went.
+
+    It changes nothing: the status follows from the executor's own probes.
+    """
+    tools = Tools()
+    found = tools.check(tools.registry.get(vim))
+    if as_json:
+        show_json(found)
+    else:
+        show_found(found)
 
 
 @app.command()

@@ -47,7 +47,7 @@ def executor_access(name: str, keys: Keys) -> Access:
             f"(-@all +rpush +llen %W~{keys.requests})",
             f"(-@all +blmpop ~{keys.replies(f'{name}:*')})",
             f"(-@all +zadd %W~{keys.executors})",
-            f"(-@all +hget +hset +hdel +hkeys +hlen +pexpire ~{keys.executor(f'{name}:*')})",
+            f"(-@all +hget +hset +hdel +hkeys +hlen +pexpire +blmpop +rpush ~{keys.executor(f'{name}:*')})",
         ),
     )
 
@@ -57,20 +57,22 @@ def conductor_access(keys: Keys) -> Access:
     return Access(
         "vimmon-conductor",
         (
-            "-@all +@all -@dangerous -@scripting +evalsha +script|load +info",
+            "-@all +@all -@dangerous -@scripting +eval +evalsha +script|load +info",
             f"~{keys.prefix}:* ~rq:* &rq:pubsub:*",
         ),
     )
 
 
 def server_access(keys: Keys) -> Access:
-    """Of those who register VIMs: grants leases and enqueues jobs; sees who holds what."""
+    """Of those who register VIMs: grants leases and enqueues jobs; sees who holds what, and has it probed now."""
     return Access(
         "vimmon-server",
         (
             f"-@all {CONNECTING} +time +info +script|load +multi +exec +discard +watch +unwatch",
             f"(-@all +get +mget +set +pttl +evalsha ~{keys.lease('*')} ~{keys.status('*')})",
             f"(-@all +pttl +hget +hmget +zrange %R~{keys.executors} %R~{keys.executor('*')})",
+            f"(-@all +rpush +pexpire %W~{keys.asks('*')})",
+            f"(-@all +blpop ~{keys.answer('*', '*')})",
             "(-@all +@read +@write +evalsha -@dangerous ~rq:*)",
         ),
     )

@@ -26,6 +26,13 @@ class Keys:
     def seen(self, executor_id: str) -> str:
         return f"{self.prefix}:executor:{executor_id}:seen"
 
+    def asks(self, executor_id: str) -> str:
+        """ "Probe this VIM now"."""
+        return f"{self.prefix}:executor:{executor_id}:asks"
+
+    def answer(self, executor_id: str, ask_id: str) -> str:
+        return f"{self.prefix}:executor:{executor_id}:answer:{ask_id}"
+
     @property
     def requests(self) -> str:
         return f"{self.prefix}:rpc:requests"
