@@ -23,6 +23,7 @@ from vimmon.registry.database import open_engine
 from vimmon.registry.models import VIMS
 
 CONNECTIONS = 300
+CONNECTIONS_TO_DATABASE = 15  # as many as SQLAlchemy would make, and none is closed and made anew
 THREADS = 64  # oslo.messaging's own default for a server
 STATUSES = ("REACHABLE", "UNREACHABLE")
 UPDATE = (
@@ -63,7 +64,11 @@ def transport(url: str) -> Any:
 
 def serve(url: str, topic: str, database_url: str) -> None:
     lite = database_url.startswith("sqlite")
-    engine = open_engine(database_url) if lite else create_engine(database_url)
+    engine = (
+        open_engine(database_url)
+        if lite
+        else create_engine(database_url, pool_size=CONNECTIONS_TO_DATABASE, max_overflow=0)
+    )
     target = oslo_messaging.Target(topic=topic, server="bench")
     server = oslo_messaging.get_rpc_server(transport(url), target, [Endpoint(engine)], executor="threading")
     server.start()

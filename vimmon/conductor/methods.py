@@ -48,6 +48,9 @@ def update_vims(requests: Sequence[Request], leases: LeaseStore, vims: VimStore)
     reports = [_report(said[number]) for number in news]
     for number, report, recorded in zip(news, reports, _record(vims, reports), strict=True):
         outcomes.answers[number] = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, report, recorded)
+    for update, cached in zip(said.values(), cache, strict=True):
+        if cached.lease is not None and cached.lease == outcomes.leases.get(update.vim_id):
+            del outcomes.leases[update.vim_id]  # Redis has it; that it lives on is the reconciler's care
     return outcomes
 
 
