@@ -4,6 +4,7 @@ An action leaves only on proof that a newer one is wanted. A lease that is missi
 Redis may have lost it, or be behind.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -11,7 +12,10 @@ from vimmon.vim import VimStatus
 
 TOMBSTONE = "-"
 LEAP_MAX = 1_000_000  # no generation and no seq is ever so far ahead: what says so is garbage
-DIGITS_MAX = 15  # more are garbage: neither Lua nor JSON could count on from there
+NUMBER = r"([0-9]{1,15})"  # with more digits it is garbage: neither Lua nor JSON could count on from there
+STATUSES = {str(status): status for status in VimStatus}
+LEASE = re.compile(rf"{NUMBER}:(.+)", re.DOTALL)
+STATUS = re.compile(rf"{NUMBER}:{NUMBER}:({'|'.join(STATUSES)}):(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +50,20 @@ class Verdict(Enum):
 
 def parse_lease(text: str | None) -> Lease | None:
     """The lease in a value read from Redis; None for a missing or unreadable one."""
-    generation, colon, action_id = (text or "").partition(":")
-    if not colon or not action_id or not _is_number(generation):
+    found = LEASE.fullmatch(text or "")
+    if found is None:
         return None
+    generation, action_id = found.groups()
     return Lease(int(generation), None if action_id == TOMBSTONE else action_id)
 
 
 def parse_status(text: str | None) -> CommittedStatus | None:
     """The status in a value read from Redis; None for a missing or unreadable one."""
-    fields = (text or "").split(":", 3)
-    if len(fields) != 4 or not all(_is_number(field) for field in fields[:2]):
+    found = STATUS.fullmatch(text or "")
+    if found is None:
         return None
-    try:
-        return CommittedStatus(int(fields[0]), int(fields[1]), VimStatus(fields[2]), fields[3])
-    except ValueError:
-        return None
+    generation, seq, status, holder = found.groups()
+    return CommittedStatus(int(generation), int(seq), STATUSES[status], holder)
 
 
 def judge(lease: Lease | None, *, generation: int, action_id: str) -> Verdict:
@@ -70,7 +73,3 @@ def judge(lease: Lease | None, *, generation: int, action_id: str) -> Verdict:
     if lease.generation > generation or lease.action_id is None:
         return Verdict.EXIT
     return Verdict.HELD if lease.action_id == action_id else Verdict.ASK
-
-
-def _is_number(text: str) -> bool:
-    return 0 < len(text) <= DIGITS_MAX and text.isascii() and text.isdecimal()
