@@ -63,7 +63,7 @@ class Cloud(Ground):
         """VIMs that an operator registered, REACHABLE and held by the one executor."""
         vims = [self.register(f"{name}-{number}", number) for number in range(count)]
         ids = [vim.id for vim in vims]
-        within_s = BROUGHT_UP_S + count
+        within_s = BROUGHT_UP_S + 2 * count  # not what is judged: a Mistral on a busy machine may be slow
         until(lambda: self.have_statuses(dict.fromkeys(ids, "REACHABLE")), within_s, "all REACHABLE")
         until(lambda: self.all_held(ids, by=self.executor.name), within_s, "all held")
         return vims
