@@ -23,6 +23,7 @@ TLS = TLS_FILES | {"ssl_check_hostname"}
 OPTIONS = frozenset({"db", "username", "password", "protocol", "health_check_interval", "socket_keepalive"})
 ONE = ("redis", "rediss", "unix")
 SENTINEL = ("redis+sentinel", "rediss+sentinel")
+SERVICE = re.compile(r"[A-Za-z0-9._-]+")  # as Sentinel itself wants it
 DATABASE = re.compile(r"/?[0-9]*")
 LIKE_ONE = "Write it like redis://127.0.0.1:6379/0"
 LIKE_SENTINEL = "Write it like redis+sentinel://host1:26379,host2:26379/mymaster/0"
@@ -137,7 +138,7 @@ def _parse_sentinels(url: str, query: Mapping[str, str]) -> SentinelPlace:
             tls["ssl_check_hostname"] = bool(to_bool(tls["ssl_check_hostname"]))  # type: ignore[no-untyped-call]
     except ValueError:
         sentinels, number = (), 0
-    if not sentinels or not service:
+    if not sentinels or not SERVICE.fullmatch(service):
         raise _refuse("the Sentinels, the service or the database number cannot be read", LIKE_SENTINEL)
     return SentinelPlace(sentinels, service, number, unquote(username) or None, unquote(password) or None, tls)
 

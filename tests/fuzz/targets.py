@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -187,8 +188,10 @@ def redis_url(data: bytes) -> None:
         return
     if not text.startswith("redis"):
         return
+    place = urlsplit(text)
     for client in (blocking, looping):
-        keeps_secret(client)
+        if SECRET in (place.password or "") and text.count(SECRET) == 1:  # elsewhere it is none
+            keeps_secret(client)
         if "sentinel" not in text.partition(":")[0]:
             client.connection_pool.make_connection()  # that no option is one too many
 

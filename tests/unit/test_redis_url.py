@@ -34,6 +34,7 @@ def test_sentinels_are_named_with_their_service() -> None:
         "redis+sentinel:///m",
         "redis+sentinel://a:x/m",
         "redis+sentinel://a/m/x",
+        "redis+sentinel://u:1/s3cr3t@a",
     ],
 )
 def test_anything_else_is_refused_without_being_repeated(url: str) -> None:
