@@ -170,7 +170,7 @@ def test_without_redis_a_change_is_written_the_caller_told_and_the_rest_done_lat
     assert change.delayed is not None
     assert "Redis cannot be reached" in change.delayed
     assert bench.row(change.vim)["status"] == "PENDING"
-    Pass(bench, start_grace_s=1e-9)()
+    Pass(bench, start_grace_s=0.001)()
     assert (START, [change.vim.id, 1]) in jobs(bench)
     gone = registry.deregister("tokyo")
     assert gone.delayed is not None
