@@ -60,7 +60,6 @@ class EchoSocket:
         self._sequence = secrets.randbits(16)
         self._nonces = _nonces()
         self._request_type = echo_packets.REQUEST[family]
-        self._reply_type = echo_packets.REPLY[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._loop.add_reader(self._socket, self.read)
 
@@ -86,16 +85,12 @@ class EchoSocket:
         return sequence
 
     def _send(self, packet: bytes, sockaddr: tuple[object, ...]) -> None:
-        """An error that somebody else's request had is raised by the next send: it is taken away, and tried again."""
-        for attempt in range(SEND_TRIES):
-            try:
+        """An error that another request had is raised by the next send, once: then it is tried again."""
+        for _ in range(SEND_TRIES - 1):
+            with contextlib.suppress(OSError):
                 self._socket.sendto(packet, sockaddr)
-            except OSError:
-                others = self._read_errors()
-                if attempt and (not others or attempt == SEND_TRIES - 1):
-                    raise
-            else:
                 return
+        self._socket.sendto(packet, sockaddr)
 
     def read(self) -> bool:
         """Hands out what has come, up to READS_MAX. Whether there may be more."""
@@ -106,8 +101,8 @@ class EchoSocket:
                 if not count:  # then it was an error that woke us
                     self._read_errors()
                 return False
-            except OSError:  # one of the errors; the queue says whose
-                self._read_errors()
+            except OSError:
+                continue  # an error, which stays in its queue as well until there is nothing else to read
             else:
                 self._take(packet, sender[0])
                 if not self.waiting:
@@ -118,11 +113,10 @@ class EchoSocket:
         at = (packet[0] & 0x0F) * 4 if self._has_ip_header and packet else 0
         if len(packet) < at + 16:
             return
-        kind, _, _, ident, sequence = echo_packets.HEADER.unpack_from(packet, at)
+        _, _, _, ident, sequence = echo_packets.HEADER.unpack_from(packet, at)
         waiting = self.waiting.get(sequence)
         if (
             waiting is not None
-            and kind == self._reply_type
             and waiting.ip == ip
             and packet[at + 8 : at + 16] == waiting.nonce
             and (ident == self._ident or not self._raw)
@@ -130,17 +124,14 @@ class EchoSocket:
         ):
             waiting.reply.set_result(self._clock() - waiting.sent_at)
 
-    def _read_errors(self) -> int:
-        """Empties the queue of errors. How many there were."""
-        count = 0
+    def _read_errors(self) -> None:
+        """Empties the queue of errors: while one is in it, the socket calls for attention."""
         with contextlib.suppress(BlockingIOError, InterruptedError):
-            while count < READS_MAX:
+            for _ in range(READS_MAX):
                 request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, 512, socket.MSG_ERRQUEUE)
-                count += 1
                 error = echo_packets.error_in(ancillary)
                 if error is not None and target and len(request) >= 8:
                     self._blame(request, target[0], error)
-        return count
 
     def _blame(self, request: bytes, ip: str, error: OSError) -> None:
         _, _, _, ident, sequence = echo_packets.HEADER.unpack_from(request)
@@ -186,16 +177,17 @@ def _prepare(new: socket.socket, family: socket.AddressFamily, *, raw: bool) -> 
             new.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
         except OSError:
             new.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+    unwanted = 0xFFFFFFFF ^ 1 << echo_packets.REPLY[family] % 32
     if family == socket.AF_INET:
         new.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         if raw:
-            new.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("I", 0xFFFFFFFF ^ 1 << echo_packets.REPLY[family]))
+            new.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", unwanted))
     else:
         new.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
         if raw:
-            wanted = bytearray(b"\xff" * 32)
-            struct.pack_into("=I", wanted, 4 * (129 // 32), 0xFFFFFFFF ^ 1 << 129 % 32)
-            new.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, bytes(wanted))
+            words = [0xFFFFFFFF] * 8
+            words[echo_packets.REPLY[family] // 32] = unwanted
+            new.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
 
 
 def _bind(new: socket.socket, source: str) -> None:

@@ -1,0 +1,331 @@
+"""What the icmp probe finds on real networks: its own loopback, links to nowhere, and hosts that forbid it to ask."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
+from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
+from vimmon.actions.probing import Prober
+from vimmon.actions.probing.echo import CHANGE_AFTER_S
+from vimmon.probes import IcmpProbe, Outcome, Trace
+
+NOT_ALLOWED = (
+    "cannot probe: no ICMP socket is allowed here: let net.ipv4.ping_group_range contain this process's group, "
+    "or grant CAP_NET_RAW"
+)
+
+
+def icmp(host: str = "127.0.0.1", *, s: float = 2, source: str | None = None) -> IcmpProbe:
+    host = f"[{host.replace('%', '%25')}]" if ":" in host else host
+    return IcmpProbe(auth_url=f"https://{host}:5000/v3", timeout_s=s, source_address=source)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.200.0.1", "::1"])
+async def test_this_host_replies(host: str) -> None:
+    async with new_prober() as prober:
+        outcome = await prober.probe(icmp(host))
+    if outcome.reason == NOT_ALLOWED:
+        pytest.skip("this process may not open ICMP sockets")
+    check(outcome, UP, "ICMP reply")
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+async def test_hosts_reply_on_either_kind_of_socket(pings: bool) -> None:
+    async def test() -> None:
+        if pings:
+            drop_net_raw()
+        async with new_prober() as prober:
+            for host in ("127.0.0.1", "127.0.0.9", "198.51.100.1", "::1", "2001:DB8:51::1", "fe80::51%v0"):
+                check(await prober.probe(icmp(host)), UP, "ICMP reply")
+            check(await prober.probe(icmp("fe80::51%nosuch0")), UNKNOWN, f"cannot probe: {NO_INTERFACE}")
+
+    await in_own_network(test, pings=pings)
+
+
+NO_INTERFACE = "this host has no network interface nosuch0"
+
+
+async def test_where_it_is_not_allowed_to_ask_the_sysctl_is_named_until_it_is() -> None:
+    async def test() -> None:
+        drop_net_raw()
+        async with new_prober() as prober:
+            for host in ("127.0.0.1", "::1"):
+                check(await prober.probe(icmp(host)), UNKNOWN, NOT_ALLOWED)
+            set_sysctl("ipv4/ping_group_range", "0 2147483647")
+            for host in ("127.0.0.1", "::1"):
+                check(await prober.probe(icmp(host)), UP, "ICMP reply")
+
+    await in_own_network(test, pings=False)
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+@pytest.mark.parametrize("host", ["198.51.100.77", "2001:db8:51::77"])
+async def test_a_host_that_is_not_there_is_told_before_the_time_is_over(host: str, pings: bool) -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            async with asyncio.timeout(10):
+                check(await prober.probe(icmp(host, s=30)), DOWN, "no route to host")
+
+    await in_own_network(test, pings=pings)
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+async def test_the_trouble_of_one_host_is_not_told_of_another(pings: bool) -> None:
+    async def test() -> None:
+        dead = [icmp(f"198.51.100.{number}", s=30) for number in range(50, 80)]  # the kernel tells of 50 at once
+        async with new_prober() as prober:
+            lost = [asyncio.create_task(prober.probe(probe)) for probe in dead]
+            while not all(task.done() for task in lost):
+                check(await prober.probe(icmp()), UP, "ICMP reply")
+            for task in lost:
+                check(await task, DOWN, "no route to host")
+
+    await in_own_network(test, pings=pings)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8:99::1"])
+async def test_a_network_without_a_route_says_nothing_about_the_vim(host: str) -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            check(await prober.probe(icmp(host)), UNKNOWN, "cannot probe: this host has no route to the network")
+            check(await prober.probe(icmp()), UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("host", "no route to host"), ("admin", "forbidden by a firewall")])
+async def test_what_a_router_says_is_told_at_once(kind: str, reason: str) -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        code = {"host": 1, "admin": 13}[kind]
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+            forge(request, kind=3, code=code, body=request.packet)
+            outcome = await probing
+        assert outcome.status == DOWN
+        assert outcome.reason.startswith(reason)
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize(("kind", "code"), [(3, 4), (5, 1), (4, 0)], ids=["too big", "redirect", "quench"])
+async def test_what_a_router_only_advises_is_not_held_against_the_vim(kind: int, code: int) -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+            forge(request, kind=kind, code=code, body=request.packet)
+            check(await prober.probe(icmp("127.0.0.3", s=0.1)), DOWN, "no answer within 0.1 s")
+            forge(request)
+            check(await probing, UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+async def test_a_silent_host_is_not_waited_for_longer_than_the_timeout(pings: bool) -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            for host, ignore in (("127.0.0.1", "ipv4/icmp_echo_ignore_all"), ("::1", "ipv6/icmp/echo_ignore_all")):
+                set_sysctl(ignore, 1)
+                check(await prober.probe(icmp(host, s=0.1)), DOWN, "no answer within 0.1 s")
+                set_sysctl(ignore, 0)
+                check(await prober.probe(icmp(host, s=1)), UP, "ICMP reply")
+
+    await in_own_network(test, pings=pings)
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"nonce": b"\0" * 8}, {"ahead": 1}, {"source": "127.0.0.3"}, {"ident": 1}, {"cut": 15}, {"kind": 14}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_a_reply_counts_only_with_address_sequence_id_and_nonce(wrong: dict[str, int], pings: bool) -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+            forge(request, **wrong)  # type: ignore[arg-type]  # of either kind
+            check(await prober.probe(icmp("127.0.0.4", s=0.05)), DOWN, "no answer within 0.05 s")
+            assert not probing.done()
+            forge(request)
+            check(await probing, UP, "ICMP reply")
+
+    await in_own_network(test, pings=pings)
+
+
+async def test_the_id_changes_now_and_then_and_what_was_asked_under_the_old_one_still_counts() -> None:
+    async def test() -> None:
+        now = time.monotonic()
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with Prober(clock=lambda: now) as prober, overhearing() as next_request:
+            probing = [asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))]
+            asked = [await next_request()]
+            for passed_s in (CHANGE_AFTER_S - 1, 1):
+                now += passed_s
+                probing.append(asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30))))
+                asked.append(await next_request())
+            assert asked[0].ident == asked[1].ident != asked[2].ident
+            for request in asked:
+                forge(request)
+            for outcome in await asyncio.gather(*probing):
+                check(outcome, UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+async def test_a_burst_of_replies_is_not_dropped() -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            await expect_all(prober, [icmp(f"127.0.{i // 250}.{i % 250 + 1}", s=10) for i in range(3000)])
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+@pytest.mark.parametrize("end", [20, 36, 26], ids=["address", "nonce", "ident"])
+async def test_an_error_counts_only_with_what_was_sent(end: int, pings: bool) -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+            other = bytearray(request.packet)
+            other[end - 1] ^= 1
+            for about in (bytes(other), bytes(other[:26])):
+                forge(request, kind=3, code=1, body=about)
+            check(await prober.probe(icmp("127.0.0.3", s=0.05)), DOWN, "no answer within 0.05 s")
+            assert not probing.done()
+            forge(request, kind=3, code=1, body=request.packet[:28])
+            check(await probing, DOWN, "no route to host")
+
+    await in_own_network(test, pings=pings)
+
+
+async def test_what_was_answered_in_time_but_read_late_counts() -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            probing = [asyncio.create_task(prober.probe(icmp(f"127.0.0.{i % 250 + 1}", s=0.2))) for i in range(1000)]
+            while prober.running < len(probing):  # noqa: ASYNC110 - a turn of the loop, not a wait
+                await asyncio.sleep(0)
+            time.sleep(0.3)  # noqa: ASYNC251 - the loop is late
+            for outcome in await asyncio.gather(*probing):
+                check(outcome, UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_name_whose_first_address_is_dead_replies(silent: bool) -> None:
+    async def test() -> None:
+        if silent:
+            run("ip addr add 192.0.2.9/24 dev v0; ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev v0")
+        async with new_prober() as prober:
+            trace = Trace()
+            check(await prober.probe(icmp("first-dead.test", s=0.3), trace), UP, "ICMP reply")
+            assert trace.address == "127.0.0.1:5000"
+            all_dead = await prober.probe(icmp("all-dead.test", s=0.3))
+            assert all_dead.status == (DOWN if silent else UNKNOWN)
+
+    await in_own_network(test)
+
+
+async def test_it_asks_from_the_source_address() -> None:
+    async def test() -> None:
+        async with new_prober() as prober, overhearing() as next_request:
+            check(await prober.probe(icmp(source="127.0.0.55")), UP, "ICMP reply")
+            assert (await next_request()).source == "127.0.0.55"
+            check(await prober.probe(icmp()), UP, "ICMP reply")
+            assert (await next_request()).source == "127.0.0.1"
+            reason = "cannot probe: this host does not have the source address 203.0.113.9"
+            check(await prober.probe(icmp(source="203.0.113.9")), UNKNOWN, reason)
+
+    await in_own_network(test)
+
+
+async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober:
+            probing = asyncio.create_task(prober.probe(icmp(s=0.1)))
+            while not prober.running:  # noqa: ASYNC110 - a turn of the loop, not a wait
+                await asyncio.sleep(0)
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
+            assert prober.running == 0
+            check(await prober.probe(icmp(s=0.2)), DOWN, "no answer within 0.2 s")  # past the time of the other
+
+    await in_own_network(test)
+
+
+async def expect_all(prober: Prober, probes: list[IcmpProbe]) -> None:
+    outcomes: list[Outcome] = await asyncio.gather(*(prober.probe(probe) for probe in probes))
+    for outcome in outcomes:
+        check(outcome, UP, "ICMP reply")
+
+
+@dataclass(frozen=True)
+class Request:
+    source: str
+    target: str
+    packet: bytes  # with its IP header
+    ident: int
+    sequence: int
+    nonce: bytes
+
+
+@asynccontextmanager
+async def overhearing() -> AsyncIterator[Callable[[], Awaitable[Request]]]:
+    """The next echo request that is sent on this network, as a raw socket sees it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as ears:
+        ears.setblocking(False)
+
+        async def next_request() -> Request:
+            while True:
+                packet = await asyncio.get_running_loop().sock_recv(ears, 2048)
+                kind, _, _, ident, sequence = struct.unpack_from("!BBHHH", packet, 20)
+                if kind == 8:
+                    source, target = (socket.inet_ntoa(packet[at : at + 4]) for at in (12, 16))
+                    return Request(source, target, packet, ident, sequence, packet[28:36])
+
+        yield next_request
+
+
+def forge(
+    request: Request,
+    *,
+    kind: int = 0,
+    code: int = 0,
+    ident: int | None = None,
+    ahead: int = 0,
+    nonce: bytes | None = None,
+    source: str | None = None,
+    cut: int = 16,
+    body: bytes | None = None,
+) -> None:
+    """Answers a request: as it should be, but for what is said. With a `body`, by an ICMP error about it."""
+    if body is None:
+        ident, nonce = request.ident if ident is None else ident, request.nonce if nonce is None else nonce
+        body = struct.pack("!HH", ident, request.sequence + ahead) + nonce
+        answer = struct.pack("!BBH", kind, code, 0) + body
+    else:
+        answer = struct.pack("!BBHI", kind, code, 0, 1400 if (kind, code) == (3, 4) else 0) + body
+    answer = answer[:cut] if kind == 0 else answer
+    total = sum(struct.unpack(f"!{(len(answer) + 1) // 2}H", answer + b"\0" * (len(answer) % 2)))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    answer = answer[:2] + struct.pack("!H", ~total & 0xFFFF) + answer[4:]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as mouth:
+        mouth.bind((source or request.target, 0))
+        mouth.sendto(answer, (request.source, 0))
