@@ -1,18 +1,20 @@
 """What https probes say of certificates and handshakes that are not as they should be."""
 
 import asyncio
+import contextlib
 import datetime
-import ipaddress
+import os
+import socket
 import ssl
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.support.authority import Authority
+from tests.support.polling import eventually
 from tests.support.servers import (
     DOWN,
     UNKNOWN,
@@ -27,58 +29,13 @@ from tests.support.servers import (
     serving,
     silence,
 )
-from vimmon.actions.probing import Prober
+from vimmon.actions.probing import Prober, tls
+from vimmon.probes import HttpProbe, Outcome, Trace
+from vimmon.vim import VimStatus
 
 DAY = datetime.timedelta(days=1)
-
-
-class Authority:
-    """Makes certificates, and the file by which to trust them."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        own = self._build(self._name, self._key.public_key(), days=(-1, 1)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def server(self, *, days: tuple[int, int] = (-1, 1)) -> ssl.SSLContext:
-        """A server's context whose certificate is for vim.test and 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vim.test")])
-        names = [x509.DNSName("vim.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        signed = (
-            self._build(subject, key.public_key(), days=days)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        file = self._folder / "server.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + signed.public_bytes(serialization.Encoding.PEM)
-        )
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(file)
-        return context
-
-    def _build(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: tuple[int, int]
-    ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + datetime.timedelta(days=days[0]))
-            .not_valid_after(now + datetime.timedelta(days=days[1]))
-        )
+BAD_PEM = "the client certificate or its key is not in PEM form, or needs a password"
+TODAY = datetime.datetime.now(datetime.UTC).date()
 
 
 @pytest.fixture
@@ -105,7 +62,7 @@ async def test_a_good_certificate_is_good(prober: Prober, authority: Authority, 
 @pytest.mark.parametrize(
     ("host", "days", "reason"),
     [
-        ("vim.test", (-9, -1), f"certificate expired on {datetime.datetime.now(datetime.UTC).date() - DAY}"),
+        ("vim.test", (-9, -1), f"certificate expired on {TODAY - DAY}"),
         ("vim.test", (1, 9), "certificate not valid yet"),
         ("other.test", (-1, 1), "certificate is for another name"),
     ],
@@ -164,3 +121,254 @@ async def test_without_ca_certificates_nothing_is_said_of_the_vim_until_there_ar
             check(await prober.probe(probe), UNKNOWN, reason)
             monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
             check(await prober.probe(probe), UP, "HTTP 300")
+
+
+# Settings
+
+
+@contextlib.contextmanager
+def shaking_hands(context: ssl.SSLContext) -> Iterator[int]:
+    """The port of a server that makes TLS handshakes, or tries to, and says no more."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # shut down
+            while True:
+                connection, _ = server.accept()
+                with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+                    secured.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def secure(port: int, host: str = "127.0.0.1", **settings: Any) -> HttpProbe:
+    chosen = {"auth_url": f"https://{host}:{port}", "preset": "keystone", **settings}
+    for name in chosen.keys() & {"ca_file", "client_cert_file", "client_key_file"}:
+        chosen[name] = str(chosen[name])
+    return HttpProbe.model_validate(chosen)
+
+
+async def test_a_ca_file_is_trusted_instead_of_the_hosts_own(
+    prober: Prober, authority: Authority, tmp_path: Path
+) -> None:
+    private = Authority(tmp_path, "private")
+    async with serving(Web(300, VERSIONS), tls=private.server()) as port:
+        check(await prober.probe(secure(port, ca_file=private.file)), UP, "HTTP 300")
+        check(await prober.probe(secure(port, ca_file=authority.file)), DOWN, "certificate not trusted")
+        check(await prober.probe(secure(port)), DOWN, "certificate not trusted")
+
+
+async def test_a_file_that_changes_is_read_again(prober: Prober, authority: Authority, tmp_path: Path) -> None:
+    private = Authority(tmp_path, "private")
+    async with serving(Web(300, VERSIONS), tls=private.server()) as port:
+        probe = secure(port, ca_file=tmp_path / "ca.pem")
+        missing = f"cannot probe: ca_file: no such file or directory ({tmp_path}/ca.pem)"
+        check(await prober.probe(probe), UNKNOWN, missing)
+        (tmp_path / "ca.pem").write_bytes(authority.file.read_bytes())
+        check(await prober.probe(probe), DOWN, "certificate not trusted")
+        (tmp_path / "new.pem").write_bytes(private.file.read_bytes())
+        os.replace(tmp_path / "new.pem", tmp_path / "ca.pem")
+        check(await prober.probe(probe), UP, "HTTP 300")
+
+
+async def test_the_hosts_own_cas_are_read_again_when_they_change(
+    prober: Prober, authority: Authority, tmp_path: Path
+) -> None:
+    new = Authority(tmp_path, "new")
+    async with serving(Web(300, VERSIONS), tls=new.server()) as port:
+        check(await prober.probe(secure(port)), DOWN, "certificate not trusted")
+        os.replace(new.file, authority.file)
+        check(await prober.probe(secure(port)), UP, "HTTP 300")
+
+
+async def test_a_context_is_made_once_for_all_probes_with_the_same_files(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    make = tls._context
+
+    def count(how: tls._How) -> ssl.SSLContext | Outcome:
+        made.append(how)
+        return make(how)
+
+    monkeypatch.setattr(tls, "_context", count)
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        for _ in range(3):
+            check(await prober.probe(secure(port)), UP, "HTTP 300")
+            check(await prober.probe(secure(port, ca_file=authority.file)), UP, "HTTP 300")
+    assert len(made) == 1  # the one with the host's own CAs was made with the prober
+
+
+@pytest.mark.parametrize("separate", [True, False])
+async def test_a_client_certificate_is_shown(
+    prober: Prober, authority: Authority, tmp_path: Path, separate: bool
+) -> None:
+    certificate, key = authority.sign("client")
+    if not separate:
+        certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    files: dict[str, Any] = {"client_cert_file": certificate} | ({"client_key_file": key} if separate else {})
+    async with serving(Web(300, VERSIONS), tls=authority.server(clients=authority)) as port:
+        check(await prober.probe(secure(port, **files)), UP, "HTTP 300")
+
+
+async def test_a_server_that_wants_another_client_certificate_is_quoted(
+    prober: Prober, authority: Authority, tmp_path: Path
+) -> None:
+    certificate, key = Authority(tmp_path, "stranger").sign("client")
+    stranger: dict[str, Any] = {"client_cert_file": certificate, "client_key_file": key}
+    context = authority.server(clients=authority)
+    with shaking_hands(context) as port:  # an asyncio server does not say why it refuses
+        for settings in ({}, stranger):  # TLS 1.3: after the handshake, when asyncio drops what is said
+            check(await prober.probe(secure(port, **settings)), DOWN, "connection closed before an answer")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        check(await prober.probe(secure(port)), DOWN, "TLS handshake failed: sslv3 alert handshake failure")
+        check(await prober.probe(secure(port, **stranger)), DOWN, "TLS handshake failed: tlsv1 alert unknown ca")
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "reason"),
+    [
+        ("none.pem", None, "client_cert_file: no such file or directory ({}/none.pem)"),
+        ("client.pem", "none.key", "client_key_file: no such file or directory ({}/none.key)"),
+        ("client.pem", "other.key", "the client certificate and its key do not belong together ({}/client.pem)"),
+        (
+            "client.pem",
+            None,
+            f"{BAD_PEM} ({{}}/client.pem)",
+        ),
+        (
+            "locked.pem",
+            "locked.key",
+            f"{BAD_PEM} ({{}}/locked.pem)",
+        ),
+    ],
+)
+async def test_a_client_certificate_that_cannot_be_used_is_the_probers_trouble(
+    prober: Prober, authority: Authority, tmp_path: Path, cert: str, key: str | None, reason: str
+) -> None:
+    authority.sign("client")
+    authority.sign("other")
+    authority.sign("locked", password=b"secret")
+    files: dict[str, Any] = {"client_cert_file": tmp_path / cert} | ({"client_key_file": tmp_path / key} if key else {})
+    check(await prober.probe(secure(1, **files)), UNKNOWN, f"cannot probe: {reason.format(tmp_path)}"[:200])
+
+
+async def test_a_ca_file_without_certificates_is_the_probers_trouble(prober: Prober, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    reason = f"cannot probe: ca_file holds no certificate in PEM form ({tmp_path}/ca.pem)"
+    check(await prober.probe(secure(1, ca_file=tmp_path / "ca.pem")), UNKNOWN, reason)
+
+
+async def test_the_server_name_is_asked_for_and_verified_instead_of_the_urls(
+    prober: Prober, authority: Authority
+) -> None:
+    asked = []
+    context = authority.server()
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    async with serving(Web(300, VERSIONS), tls=context) as port:
+        check(await prober.probe(secure(port, "other.test", server_name="vim.test")), UP, "HTTP 300")
+        check(await prober.probe(secure(port, "other.test")), DOWN, "certificate is for another name")
+    assert asked == ["vim.test", "other.test"]
+
+
+async def test_without_verification_any_certificate_will_do_and_its_end_is_told(prober: Prober, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path, "stranger")
+    async with serving(Web(300, VERSIONS), tls=stranger.server(days=(-9, -3))) as port:
+        outcome = await prober.probe(secure(port, "other.test", verify=False))
+    check(outcome, UP, "HTTP 300")
+    assert outcome.certificate_expires_at is not None
+    assert outcome.certificate_expires_at.date() == TODAY - 3 * DAY
+
+
+# When it expires
+
+
+@pytest.mark.parametrize(("answer", "status"), [(Web(300, VERSIONS), UP), (Web(503), DOWN)])
+async def test_the_end_of_a_certificate_is_kept_whatever_the_answer(
+    prober: Prober, authority: Authority, answer: Web, status: VimStatus
+) -> None:
+    async with serving(answer, tls=authority.server(days=(-1, 40))) as port:
+        outcome = await prober.probe(secure(port))
+    assert outcome.status == status
+    assert outcome.certificate_expires_at is not None
+    assert outcome.certificate_expires_at.date() == TODAY + 40 * DAY
+
+
+async def test_the_end_of_an_expired_certificate_is_kept_as_well(prober: Prober, authority: Authority) -> None:
+    async with serving(Web(300, VERSIONS), tls=authority.server(days=(-9, -3))) as port:
+        outcome = await prober.probe(secure(port))
+    check(outcome, DOWN, f"certificate expired on {TODAY - 3 * DAY}")
+    assert outcome.certificate_expires_at is not None
+    assert outcome.certificate_expires_at.date() == TODAY - 3 * DAY
+
+
+async def test_an_expired_authority_is_not_taken_for_an_expired_certificate(prober: Prober, tmp_path: Path) -> None:
+    old = Authority(tmp_path, "old", days=(-9, -3))
+    async with serving(Web(300, VERSIONS), tls=old.server()) as port:
+        check(await prober.probe(secure(port, ca_file=old.file)), DOWN, "a certificate in its chain expired")
+
+
+async def test_an_expired_certificate_is_told_even_when_the_second_look_at_it_gets_no_answer(
+    prober: Prober, authority: Authority
+) -> None:
+    times = 0
+    expired = authority.server(days=(-9, -3))
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            await reader.read()
+        else:
+            await writer.start_tls(expired)
+
+    async with serving(handle) as port:
+        check(await prober.probe(secure(port, timeout_s=0.3)), DOWN, "certificate expired")
+    assert times == 2
+
+
+# Turns
+
+
+async def test_waiting_for_a_handshakes_turn_does_not_count_against_the_vim(authority: Authority) -> None:
+    async with (
+        new_prober(handshakes=1) as prober,
+        serving(silence) as silent,
+        serving(Web(300, VERSIONS), tls=authority.server()) as good,
+    ):
+        slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=0.4)))
+        await eventually(lambda: prober._shared.handshakes.running == 1)
+        trace = Trace()
+        quick = asyncio.create_task(prober.probe(secure(good, timeout_s=0.2), trace))
+        await eventually(lambda: prober.waiting == 1)
+        check(await slow, DOWN, "no answer within 0.4 s")
+        outcome = await quick
+        check(outcome, UP, "HTTP 300")
+        assert outcome.rtt_ms is not None
+        assert outcome.rtt_ms < 200
+        assert trace.tls_ms is not None
+        assert trace.tls_ms < 200
+        assert prober.waiting == 0
+
+
+async def test_a_probe_cancelled_while_it_waits_for_a_handshakes_turn_leaves_it_to_others(authority: Authority) -> None:
+    async with (
+        new_prober(handshakes=1) as prober,
+        serving(silence) as silent,
+        serving(Web(300, VERSIONS), tls=authority.server()) as good,
+    ):
+        slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=5)))
+        await eventually(lambda: prober._shared.handshakes.running == 1)
+        waiting = [asyncio.create_task(prober.probe(secure(good))) for _ in range(2)]
+        await eventually(lambda: prober.waiting == 2)
+        waiting[0].cancel()
+        slow.cancel()
+        check(await waiting[1], UP, "HTTP 300")
+        await asyncio.gather(slow, waiting[0], return_exceptions=True)
+        assert prober._shared.handshakes.running == 0

@@ -34,9 +34,9 @@ def getaddrinfo(host: bytes, port: None, *, type: socket.SocketKind) -> list[tup
     return [(socket.AF_INET, type, 6, "", (ip, 0)) for ip in NAMES[host.decode()]]
 
 
-def new_prober(*, concurrency: int | None = None) -> Prober:
+def new_prober(*, concurrency: int | None = None, handshakes: int = 100) -> Prober:
     """One that knows the names in NAMES and no others."""
-    return Prober(concurrency=concurrency, resolver=Resolver(getaddrinfo=getaddrinfo))
+    return Prober(concurrency=concurrency, handshakes=handshakes, resolver=Resolver(getaddrinfo=getaddrinfo))
 
 
 @contextlib.asynccontextmanager
