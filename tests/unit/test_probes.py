@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimmon.errors import InvalidInput
-from vimmon.probes import DEFAULTS, HttpPreset, HttpProbe, IcmpProbe, TcpProbe, parse_probe, probe_for
+from vimmon.probes import DEFAULTS, HttpPreset, HttpProbe, IcmpProbe, IpFamily, TcpProbe, parse_probe, probe_for
 from vimmon.vim import VimType
 
 URL = "https://keystone.example.org:5000/v3"
@@ -88,6 +88,38 @@ def test_confirming_is_never_slower_than_probing_however_the_probe_was_made() ->
         ({"preset": "nova"}, "probe.preset"),
         ({"intervall_s": 5}, "probe.intervall_s"),
         ({"kind": "carrier-pigeon"}, "probe"),
+        ({"fall": True}, "probe.fall"),
+        ({"kind": "tcp", "rise": True}, "probe.rise"),
+        ({"interval_s": True}, "probe.interval_s"),
+        ({"confirm_interval_s": True}, "probe.confirm_interval_s"),
+        ({"timeout_s": True}, "probe.timeout_s"),
+        ({"ip_family": 5}, "probe.ip_family"),
+        ({"ip_family": True}, "probe.ip_family"),
+        ({"source_address": "eth0"}, "probe.source_address"),
+        ({"source_address": "::1", "ip_family": 4}, "probe.ip_family"),
+        ({"expect_status": 200, "preset": "keystone"}, "probe.expect_status"),
+        ({"expect_text": "ok", "preset": "kubernetes"}, "probe.expect_text"),
+        ({"expect_text": ""}, "probe.expect_text"),
+        ({"expect_status": ""}, "probe.expect_status"),
+        ({"expect_status": "2xx"}, "probe.expect_status"),
+        ({"expect_status": "200-"}, "probe.expect_status"),
+        ({"expect_status": "299-200"}, "probe.expect_status"),
+        ({"expect_status": 99}, "probe.expect_status"),
+        ({"expect_status": "200-600"}, "probe.expect_status"),
+        ({"expect_status": True}, "probe.expect_status"),
+        ({"expect_status": [200, [201]]}, "probe.expect_status"),
+        ({"expect_status": "²00"}, "probe.expect_status"),
+        ({"ca_file": "ca.pem"}, "probe.ca_file"),
+        ({"client_cert_file": "/a\n"}, "probe.client_cert_file"),
+        ({"client_key_file": "/key.pem"}, "probe.client_key_file"),
+        ({"server_name": "a b"}, "probe.server_name"),
+        ({"server_name": ""}, "probe.server_name"),
+        ({"verify": "perhaps"}, "probe.verify"),
+        ({"proxy": "https://proxy:3128"}, "probe.proxy"),
+        ({"proxy": "http://proxy:3128/path"}, "probe.proxy"),
+        ({"proxy": "proxy:3128"}, "probe.proxy"),
+        ({"kind": "tcp", "proxy": "http://proxy:3128"}, "probe.proxy"),
+        ({"kind": "icmp", "verify": False}, "probe.verify"),
     ],
 )
 def test_a_setting_that_is_refused_is_named(settings: dict[str, Any], field: str) -> None:
@@ -108,3 +140,74 @@ def test_a_probe_without_a_target_that_can_be_probed_is_refused_and_its_password
         parse_probe({"kind": "tcp", "auth_url": "https://admin:hunter2@keystone"})
     assert caught.value.field == "auth_url"
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_for_a_proxy_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        probe_for(VimType.OPENSTACK, URL, {"proxy": "http://admin:hunter2@proxy:3128"})
+    assert caught.value.field == "probe.proxy"
+    assert "hunter2" not in f"{caught.value} {caught.value.remedy}"
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "client_cert_file", "server_name"])
+def test_settings_of_tls_are_refused_where_there_is_none(setting: str) -> None:
+    value = "vim.test" if setting == "server_name" else "/etc/file.pem"
+    assert probe_for(VimType.OPENSTACK, URL, {setting: value})
+    with pytest.raises(InvalidInput) as caught:
+        probe_for(VimType.OPENSTACK, URL.replace("https", "http"), {setting: value})
+    assert caught.value.field == f"probe.{setting}"
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "field"),
+    [
+        ("[::1]", {"ip_family": "4"}, "probe.ip_family"),
+        ("192.0.2.1", {"ip_family": "6"}, "probe.ip_family"),
+        ("192.0.2.1", {"source_address": "fe80::1%eth0"}, "probe.source_address"),
+        ("[::1]", {"ip_family": "4", "proxy": "http://192.0.2.1:3128"}, None),  # it is the proxy that is connected to
+        ("192.0.2.1", {"ip_family": "4", "proxy": "http://[::1]:3128"}, "probe.ip_family"),
+        ("[::1]", {"ip_family": "6", "source_address": "fe80::1%eth0"}, None),
+    ],
+)
+def test_an_address_of_another_family_than_the_wanted_one_is_refused(
+    host: str, settings: dict[str, Any], field: str | None
+) -> None:
+    if field is None:
+        assert probe_for(VimType.OPENSTACK, f"https://{host}:5000", settings)
+        return
+    with pytest.raises(InvalidInput) as caught:
+        probe_for(VimType.OPENSTACK, f"https://{host}:5000", settings)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(200, "200"), ("200", "200"), (" 200, 300-399 ", "200,300-399"), ([200, "300 - 399"], "200,300-399")],
+)
+def test_expected_status_codes_are_kept_in_one_way_however_they_are_said(given: object, kept: str) -> None:
+    probe = probe_for(VimType.GENERIC, URL, {"kind": "http", "expect_status": given})
+    assert isinstance(probe, HttpProbe)
+    assert (probe.preset, probe.expect_status) == (HttpPreset.PLAIN, kept)
+
+
+def test_to_expect_something_is_to_choose_the_plain_preset_whatever_the_type() -> None:
+    assert probe_for(VimType.OPENSTACK, URL, {"expect_text": "ok"}).settings()["preset"] == "plain"
+
+
+def test_what_says_nothing_is_not_stored_and_none_takes_a_setting_back() -> None:
+    plain = probe_for(VimType.OPENSTACK, URL)
+    assert set(plain.settings()) == {
+        "kind", "preset", "interval_s", "confirm_interval_s", "timeout_s", "rise", "fall"
+    }  # fmt: skip
+    chosen = {"ip_family": 6, "verify": False, "server_name": "k", "fall": 7}
+    stored = probe_for(VimType.OPENSTACK, URL, chosen).settings()
+    assert {name: stored[name] for name in chosen} == chosen | {"ip_family": "6"}
+    assert probe_for(VimType.OPENSTACK, URL, stored | dict.fromkeys(chosen)) == plain
+
+
+def test_a_probe_stored_before_there_were_these_settings_is_read_as_before() -> None:
+    stored = {"kind": "http", "preset": "keystone", "interval_s": 30.0, "confirm_interval_s": 2.0, "timeout_s": 5.0}
+    probe = probe_for(VimType.OPENSTACK, URL, stored | {"rise": 2, "fall": 3})
+    assert probe == HttpProbe(auth_url=URL, preset=HttpPreset.KEYSTONE)
+    assert isinstance(probe, HttpProbe)
+    assert (probe.verify, probe.ip_family, probe.proxy) == (True, IpFamily.AUTO, None)

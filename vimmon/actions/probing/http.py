@@ -90,9 +90,9 @@ def _url(target: Target, path: str) -> URL:
 async def _read(content: aiohttp.StreamReader) -> bytes:
     """The body. Of one that is longer than BODY_MAX, its beginning: nothing that is looked for is that long."""
     body = b""
-    while len(body) <= BODY_MAX and (chunk := await content.read(BODY_MAX)):
+    while len(body) < BODY_MAX and (chunk := await content.read(BODY_MAX)):
         body += chunk
-    return body
+    return body[:BODY_MAX]
 
 
 class _OneConnection(aiohttp.BaseConnector):

@@ -1,0 +1,166 @@
+"""Which way a probe goes (family, source address), where its time went, and who waits for whom."""
+
+import asyncio
+import logging
+import resource
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.servers import DOWN, UNKNOWN, UP, VERSIONS, Web, check, new_prober, serving, silence, tcp
+from vimmon.actions.probing import Prober
+from vimmon.actions.probing.files import FILES_WANTED
+from vimmon.actions.probing.resolver import Resolver
+from vimmon.probes import Probe, Trace, parse_probe
+
+NOT_HERE = "cannot probe: this host does not have the source address 203.0.113.9"
+
+
+@pytest.fixture
+async def prober() -> AsyncIterator[Prober]:
+    async with new_prober() as prober:
+        yield prober
+
+
+def of(kind: str, port: int, host: str = "127.0.0.1", **settings: Any) -> Probe:
+    preset = {"preset": "keystone"} if kind == "http" else {}
+    return parse_probe({"kind": kind, "auth_url": f"http://{host}:{port}", "timeout_s": 2} | preset | settings)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("http", "HTTP 300"), ("tcp", "connected")])
+async def test_it_connects_from_the_source_address(prober: Prober, kind: str, reason: str) -> None:
+    peers = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(writer.get_extra_info("peername")[0])
+        await Web(300, VERSIONS)(reader, writer)
+
+    async with serving(note) as port:
+        check(await prober.probe(of(kind, port, source_address="127.0.0.55")), UP, reason)
+        check(await prober.probe(of(kind, port, source_address="203.0.113.9")), UNKNOWN, NOT_HERE)
+        check(await prober.probe(of(kind, port, "vim.test", source_address="203.0.113.9")), UNKNOWN, NOT_HERE)
+    assert peers == ["127.0.0.55"]
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "icmp"])
+@pytest.mark.parametrize("settings", [{"ip_family": "6"}, {"source_address": "::1"}])
+async def test_a_name_without_an_address_of_the_wanted_family_is_not_asked(
+    prober: Prober, kind: str, settings: dict[str, str]
+) -> None:
+    check(await prober.probe(of(kind, 5000, "vim.test", **settings)), DOWN, "the name has no IPv6 address")
+
+
+async def test_of_a_name_with_both_families_the_wanted_one_is_asked() -> None:
+    def both(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        return [
+            (socket.AF_INET6, type, 6, "", ("2001:db8::1", 0, 0, 0)),
+            (socket.AF_INET, type, 6, "", ("127.0.0.1", 0)),
+        ]
+
+    trace = Trace()
+    async with Prober(resolver=Resolver(getaddrinfo=both)) as prober, serving(silence) as port:
+        check(await prober.probe(of("tcp", port, "both.test", ip_family="4"), trace), UP, "connected")
+    assert trace.address == f"127.0.0.1:{port}"
+
+
+# Where the time went
+
+
+async def test_a_trace_tells_the_time_of_each_phase_and_the_address(prober: Prober) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        await Web(300, VERSIONS)(reader, writer)
+
+    trace = Trace()
+    async with serving(slow) as port:
+        check(await prober.probe(of("http", port, "vim.test"), trace), UP, "HTTP 300")
+    times = (trace.turn_ms, trace.name_ms, trace.connect_ms, trace.answer_ms)
+    assert all(each is not None and 0 <= each < 2000 for each in times)
+    assert trace.answer_ms is not None
+    assert trace.answer_ms >= 99
+    assert trace.tls_ms is None
+    assert trace.address == f"127.0.0.1:{port}"
+
+
+async def test_a_trace_ends_where_the_probe_did(prober: Prober) -> None:
+    trace = Trace()
+    async with serving(silence) as port:
+        check(await prober.probe(of("http", port, timeout_s=0.1), trace), DOWN, "no answer within 0.1 s")
+    assert (trace.connect_ms is not None, trace.answer_ms) == (True, None)
+    trace = Trace()
+    check(await prober.probe(of("tcp", 5000, "nosuch.test"), trace), DOWN, "name not found")
+    assert (trace.name_ms, trace.connect_ms, trace.address) == (None, None, None)
+
+
+async def test_a_trace_tells_how_long_a_probe_waited_for_its_turn() -> None:
+    async with new_prober(concurrency=1) as prober, serving(silence) as port:
+        first = asyncio.create_task(prober.probe(of("http", port, timeout_s=0.1)))
+        await asyncio.sleep(0)
+        trace = Trace()
+        check(await prober.probe(tcp(port), trace), UP, "connected")
+        await first
+    assert trace.turn_ms is not None
+    assert trace.turn_ms >= 90
+
+
+# Who waits for whom
+
+
+async def test_1000_vims_are_on_time_while_the_names_of_others_are_never_found_out() -> None:
+    held = threading.Event()
+
+    def hang(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        held.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    async with Prober(resolver=Resolver(getaddrinfo=hang), concurrency=300) as prober, serving(silence) as port:
+        hanging = [asyncio.create_task(prober.probe(tcp(port, host=f"vim-{i}.test", s=30))) for i in range(100)]
+        await asyncio.sleep(0)
+        waited_ms = []
+
+        async def ask() -> None:
+            trace = Trace()
+            check(await prober.probe(tcp(port), trace), UP, "connected")
+            waited_ms.append(trace.turn_ms)
+
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(ask() for _ in range(1000)))
+        assert len(waited_ms) == 1000
+        assert not any(task.done() for task in hanging)
+        held.set()
+        for outcome in await asyncio.gather(*hanging):
+            check(outcome, UNKNOWN, "cannot probe: the name servers do not answer, or fail")
+
+
+@pytest.fixture
+def limits() -> Iterator[tuple[int, int]]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_the_limit_of_open_files_is_raised_as_far_as_it_is_wanted(
+    limits: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _, hard = limits
+    if hard < FILES_WANTED:
+        pytest.skip("this process may not open enough files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
+    async with Prober():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (FILES_WANTED, hard)
+    assert f"open_files_raised old=900 new={FILES_WANTED}" in caplog.text
+    assert "open_files_low" not in caplog.text
+
+
+async def test_a_limit_that_carries_too_few_probes_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (900, 900))  # a hard one cannot be put back
+    async with Prober():
+        pass
+    assert "open_files_low limit=900 probes_at_once=300 remedy=" in caplog.text
+    assert "LimitNOFILE" in caplog.text
