@@ -12,12 +12,13 @@ from redis import Redis
 
 from vimmon.conductor.plan import Memory, Sight, plan
 from vimmon.conductor.sight import Lookout
-from vimmon.conductor.verdict import Limits, Row
+from vimmon.conductor.verdict import Limits
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX
 from vimmon.lease.store import LeaseStore
 from vimmon.lease.view import LeaseView
+from vimmon.registry.values import Glance
 from vimmon.vim import Vim, VimStatus, VimType
 
 KEYS = Keys()
@@ -55,7 +56,7 @@ def run(data: bytes) -> None:
     redis.set(KEYS.status("v"), b"1:1:REACHABLE:%s:9f" % name)
     redis.set(KEYS.lease("v"), lines[0] if lines else b"")
     seen = Lookout(redis, KEYS, LeaseStore(redis, KEYS, ttl_s=900), stuck_after_s=30).look(["v"])
-    row = Row("v", 1, "a", VimStatus.REACHABLE, 1, f"{executor}:9f", "a", 0, 10.0)
+    row = Glance("v", 1, "a", VimStatus.REACHABLE, 1, f"{executor}:9f", "a", 0, 10.0)
     leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
     found, memory = plan([row], Sight(leases, seen.held, seen.stuck), Memory(), 0.0, Limits())
     plan([row], Sight(leases, seen.held, seen.stuck), memory, 1000.0, Limits())

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from tests.model.guards import Guard, decide_without
 from vimmon.errors import BatchFailed, DatabaseUnreachable, VimChanged, VimNotFound
-from vimmon.registry.repair import Glance
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState
+from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
 
 

@@ -7,7 +7,7 @@ from tests.model.parts import Parts, grant
 from tests.model.redis import Job, Link, Redis
 from vimmon.lease.model import Lease
 from vimmon.mistral.queue import START, STOP, SWEEP
-from vimmon.registry.repair import Glance
+from vimmon.registry.values import Glance
 
 
 def enqueue_start(vim_id: str, generation: int) -> Callable[[Redis], bool]:

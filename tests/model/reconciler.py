@@ -12,10 +12,10 @@ from tests.model.redis import Redis
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
 from vimmon.conductor.reconcile import LOCK_PASSES, OUTAGE_PASSES, PROBES_MISSED, REFRESH_SLICES
 from vimmon.conductor.sight import STUCK_LOOKS, Seen
-from vimmon.conductor.verdict import Limits, Row
+from vimmon.conductor.verdict import Limits
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease
 from vimmon.lease.store import Cached
-from vimmon.registry.repair import Glance
+from vimmon.registry.values import Glance
 
 CONDUCTOR = KEYS.conductor("")
 
@@ -60,7 +60,7 @@ class Reconciler(Process):
         glances = self.parts.db.glance()
         self._vim_ids = [glance.vim_id for glance in glances]
         living = [glance for glance in glances if not glance.deleted]
-        found = self._plan([_row(glance) for glance in living], seen)
+        found = self._plan(living, seen)
         yield from self._carry_out(found, {glance.vim_id: glance for glance in living})
         yield from self._mend_cache(glances, seen)
         if self._swept is None or self.parts.now() - self._swept >= self.parts.settings.sweep_interval_s:
@@ -76,7 +76,7 @@ class Reconciler(Process):
             return True
         return redis.get(KEYS.reconciler) == self.name and redis.set(KEYS.reconciler, self.name, ttl_s=ttl_s)
 
-    def _plan(self, rows: list[Row], seen: Seen) -> Plan:
+    def _plan(self, rows: list[Glance], seen: Seen) -> Plan:
         leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
         stuck = {
             executor: {vim_id: for_s for vim_id, for_s in hanging.items() if for_s > PROBES_MISSED * PROBE.interval_s}
@@ -189,21 +189,6 @@ def _alive(redis: Redis) -> dict[str, str | None]:
 
 def _hash(key: str) -> Callable[[Redis], dict[str, str]]:
     return lambda redis: redis.hash(key)
-
-
-def _row(glance: Glance) -> Row:
-    """reconcile._row"""
-    return Row(
-        vim_id=glance.vim_id,
-        generation=glance.generation,
-        action_id=glance.action_id,
-        status=glance.status,
-        seq=glance.seq,
-        holder=glance.holder,
-        execution_id=glance.execution_id,
-        starts=glance.starts,
-        idle_s=glance.awaited_s,
-    )
 
 
 def _status(glance: Glance) -> CommittedStatus | None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
-from vimmon.conductor.verdict import Limits, Row
+from vimmon.conductor.verdict import Limits
 from vimmon.lease.model import Lease
+from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
 
 LIMITS = Limits()
-ROW = Row(
+ROW = Glance(
     vim_id="v",
     generation=7,
     action_id="a7",
@@ -19,7 +20,7 @@ ROW = Row(
     holder="executor-1:42:aa:bb",
     execution_id="a7",
     starts=0,
-    idle_s=1000,
+    awaited_s=1000,
 )
 MINE = Lease(7, "a7")
 
@@ -31,7 +32,7 @@ def sight(*held: Lease, lease: Lease | None = MINE) -> Sight:
     return Sight({} if lease is None else {"v": lease}, executors)
 
 
-def after(row: Row, seen: Sight, *times: float, memory: Memory | None = None) -> tuple[Plan, Memory]:
+def after(row: Glance, seen: Sight, *times: float, memory: Memory | None = None) -> tuple[Plan, Memory]:
     """What the last of several passes finds, and remembers."""
     memory = memory or Memory()
     found = Plan()
@@ -40,7 +41,7 @@ def after(row: Row, seen: Sight, *times: float, memory: Memory | None = None) ->
     return found, memory
 
 
-def passes(row: Row, seen: Sight, *times: float, memory: Memory | None = None) -> Plan:
+def passes(row: Glance, seen: Sight, *times: float, memory: Memory | None = None) -> Plan:
     """What the last of several passes finds."""
     return after(row, seen, *times, memory=memory)[0]
 
@@ -67,13 +68,13 @@ def test_what_a_dead_executor_held_is_restarted_in_the_second_pass() -> None:
 
 def test_a_monitor_that_has_just_reported_for_the_first_time_is_not_missed_at_once() -> None:
     """Its held list may be written a moment later than its first report."""
-    awaited = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING, idle_s=30)
+    awaited = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING, awaited_s=30)
     memory = Memory()
     for now in (0, 10, 20, 30):
         _, memory = plan([awaited], sight(), memory, now, LIMITS)
-    found, memory = plan([replace(ROW, idle_s=40)], sight(), memory, 40, LIMITS)
+    found, memory = plan([replace(ROW, awaited_s=40)], sight(), memory, 40, LIMITS)
     assert nothing(found)
-    found, _ = plan([replace(ROW, idle_s=50)], sight(), memory, 50, LIMITS)
+    found, _ = plan([replace(ROW, awaited_s=50)], sight(), memory, 50, LIMITS)
     assert len(found.restarts) == 1
 
 
@@ -88,15 +89,15 @@ def test_what_was_missing_in_one_pass_and_is_back_is_left_alone() -> None:
 @pytest.mark.parametrize(("starts", "grace_s"), [(0, 60), (1, 120), (2, 240), (6, 3840), (20, 3840)])
 def test_a_start_that_does_not_arrive_is_tried_again_after_a_growing_grace(starts: int, grace_s: float) -> None:
     row = replace(ROW, holder=None, starts=starts, seq=0, status=VimStatus.PENDING)
-    assert nothing(passes(replace(row, idle_s=grace_s - 1), sight(), 0, 10, 20))
-    (restart,) = passes(replace(row, idle_s=grace_s), sight(), 0).restarts
+    assert nothing(passes(replace(row, awaited_s=grace_s - 1), sight(), 0, 10, 20))
+    (restart,) = passes(replace(row, awaited_s=grace_s), sight(), 0).restarts
     assert (restart.to, restart.in_vain) == (8, True)
 
 
 def test_a_start_whose_job_was_lost_is_enqueued_again_with_the_same_generation() -> None:
     row = replace(ROW, execution_id=None, holder=None)
-    assert nothing(passes(replace(row, idle_s=59), sight(), 0))
-    found = passes(replace(row, idle_s=60), sight(), 0)
+    assert nothing(passes(replace(row, awaited_s=59), sight(), 0))
+    found = passes(replace(row, awaited_s=60), sight(), 0)
     assert (found.starts, found.restarts) == ([("v", 7)], [])
 
 
@@ -144,7 +145,7 @@ def test_what_nobody_has_watched_for_two_minutes_is_unknown(status: VimStatus) -
 
 def test_the_two_minutes_go_on_over_a_restart() -> None:
     _, memory = after(ROW, sight(), 0, 10, 20)
-    restarted = replace(ROW, generation=8, action_id="a8", execution_id=None, holder=None, idle_s=20, seq=0)
+    restarted = replace(ROW, generation=8, action_id="a8", execution_id=None, holder=None, awaited_s=20, seq=0)
     (lost,) = passes(restarted, sight(), *range(30, 130, 10), memory=memory).unwatched
     assert (lost.generation, lost.seq) == (8, 0)
 
@@ -189,15 +190,15 @@ MUTE = replace(ROW, holder=None, seq=0, status=VimStatus.PENDING)
 def test_a_monitor_that_is_held_and_says_nothing_is_restarted(starts: int, after_s: float) -> None:
     mute = replace(MUTE, starts=starts)
     minute = range(0, 70, 10)
-    assert nothing(passes(replace(mute, idle_s=after_s - 1), sight(MINE), *minute)), "it may still be probing"
-    (restart,) = passes(replace(mute, idle_s=after_s), sight(MINE), *minute).restarts
+    assert nothing(passes(replace(mute, awaited_s=after_s - 1), sight(MINE), *minute)), "it may still be probing"
+    (restart,) = passes(replace(mute, awaited_s=after_s), sight(MINE), *minute).restarts
     assert restart.in_vain
     assert f"has said nothing for {after_s} s" in restart.reason
 
 
 def test_a_monitor_that_could_not_be_heard_is_not_mute() -> None:
     """No conductor answered, or the database was away and no pass was made: it must have had a minute to be heard."""
-    mute = replace(MUTE, idle_s=1000)
+    mute = replace(MUTE, awaited_s=1000)
     deaf = replace(sight(MINE), conductors=0)
     found, memory = after(mute, deaf, *range(0, 300, 10))
     assert nothing(found)
@@ -209,11 +210,11 @@ def test_a_monitor_that_could_not_be_heard_is_not_mute() -> None:
 
 
 def test_many_starts_in_vain_are_no_trouble() -> None:
-    row = replace(ROW, holder=None, starts=5000, idle_s=3840)
+    row = replace(ROW, holder=None, starts=5000, awaited_s=3840)
     assert len(passes(row, sight(), 0).restarts) == 1
 
 
-def many(count: int) -> list[Row]:
+def many(count: int) -> list[Glance]:
     return [replace(ROW, vim_id=f"v{number}") for number in range(count)]
 
 
@@ -292,7 +293,7 @@ def test_while_no_executor_lives_ten_are_tried_at_a_time(order: int) -> None:
     assert len(found.restarts) == 10
     tried = {restart.vim_id for restart in found.restarts}
     for execution_id in (None, "a8"):  # its job waits, then it is on its way
-        begun = {"generation": 8, "action_id": "a8", "holder": None, "idle_s": 5, "execution_id": execution_id}
+        begun = {"generation": 8, "action_id": "a8", "holder": None, "awaited_s": 5, "execution_id": execution_id}
         now_rows = [replace(row, **begun) if row.vim_id in tried else row for row in rows][::order]  # type: ignore[arg-type]
         assert plan(now_rows, fleet(), memory, 20, LIMITS)[0].restarts == [], "those ten are still on their way"
 

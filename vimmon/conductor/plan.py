@@ -11,7 +11,6 @@ from math import inf
 from vimmon.conductor.verdict import (
     Limits,
     Missing,
-    Row,
     Unheard,
     holders_of,
     still_missing,
@@ -20,6 +19,7 @@ from vimmon.conductor.verdict import (
     why_useless,
 )
 from vimmon.lease.model import LEAP_MAX, Lease
+from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
 
 WATCHED = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)  # what must not stay true by silence
@@ -83,7 +83,7 @@ class Plan:
     holding: bool = False
 
 
-def plan(rows: Iterable[Row], sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[Plan, Memory]:
+def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[Plan, Memory]:
     """What to do now, and what to remember."""
     result = Plan()
     executors, hold_until = _lives(sight, memory, now, limits)
@@ -115,7 +115,7 @@ def plan(rows: Iterable[Row], sight: Sight, memory: Memory, now: float, limits: 
             result.unwatched.append(_unwatched(row, now - gone.since))
         if row.action_id is not None and row.execution_id is None:
             on_their_way += 1
-            if row.idle_s >= limits.start_grace_s:
+            if row.awaited_s >= limits.start_grace_s:
                 result.starts.append((row.vim_id, row.generation))
             continue
         reason = reason or why_lost(row, gone, now, limits)
@@ -160,7 +160,7 @@ def _by_vim(held: Mapping[str, Mapping[str, Lease]]) -> dict[str, tuple[tuple[st
     return by_vim
 
 
-def _ahead(row: Row, leases: Iterable[Lease | None]) -> int | None:
+def _ahead(row: Glance, leases: Iterable[Lease | None]) -> int | None:
     """The highest generation that is above the row's, or equal with another action: the database was set back."""
     return max(
         (
@@ -174,5 +174,5 @@ def _ahead(row: Row, leases: Iterable[Lease | None]) -> int | None:
     )
 
 
-def _unwatched(row: Row, for_s: float) -> Unwatched:
+def _unwatched(row: Glance, for_s: float) -> Unwatched:
     return Unwatched(row.vim_id, row.generation, row.seq, f"nobody has watched it for {for_s:.0f} s")

@@ -19,15 +19,16 @@ from redis.exceptions import RedisError
 from vimmon.conductor.events import announce
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
 from vimmon.conductor.sight import Lookout, Seen
-from vimmon.conductor.verdict import Limits, Row
+from vimmon.conductor.verdict import Limits
 from vimmon.errors import VimmonError
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
 from vimmon.lease.store import Cached, LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
-from vimmon.registry.repair import Glance, Repair
+from vimmon.registry.repair import Repair
 from vimmon.registry.restarter import Restarter
+from vimmon.registry.values import Glance
 from vimmon.settings import Settings
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Reconciler:
         self._vim_ids = [glance.vim_id for glance in glances]
         living = [glance for glance in glances if not glance.deleted]
         sight = self._sight(seen)
-        found, self._memory = plan(map(_row, living), sight, self._memory, self._clock(), self._limits)
+        found, self._memory = plan(living, sight, self._memory, self._clock(), self._limits)
         self._carry_out(found, {glance.vim_id: glance for glance in living})
         self._mend_cache(glances, seen)
         self._sweep_mistral()
@@ -191,20 +192,6 @@ class Reconciler:
         written += [self._leases.advance({}, some, as_of_ms=seen.as_of_ms) for some in self._chunks(statuses)]
         if refresh and None not in written:
             self._refreshed = now
-
-
-def _row(glance: Glance) -> Row:
-    return Row(
-        vim_id=glance.vim_id,
-        generation=glance.generation,
-        action_id=glance.action_id,
-        status=glance.status,
-        seq=glance.seq,
-        holder=glance.holder,
-        execution_id=glance.execution_id,
-        starts=glance.starts,
-        idle_s=glance.awaited_s,
-    )
 
 
 def _status(glance: Glance) -> CommittedStatus | None:

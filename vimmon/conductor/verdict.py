@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vimmon.lease.model import Lease
-from vimmon.vim import VimStatus
+from vimmon.registry.values import Glance
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A living VIM, as the database has it. `idle_s`: since its execution was recorded, or else since its generation
-    was made; `starts`: how often that was in vain since it was last held."""
-
-    vim_id: str
-    generation: int
-    action_id: str | None
-    status: VimStatus
-    seq: int
-    holder: str | None
-    execution_id: str | None
-    starts: int
-    idle_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Missing:
     """Since when nobody holds a VIM; since when, and in how many passes, nobody holds it for this `holder`."""
 
@@ -63,13 +47,13 @@ class Unheard:
     generation: int
 
 
-def holders_of(row: Row, held: Iterable[tuple[str, Lease]]) -> list[str]:
+def holders_of(row: Glance, held: Iterable[tuple[str, Lease]]) -> list[str]:
     """The executors that hold the VIM's wanted action."""
     wanted = (row.generation, row.action_id)
     return [executor for executor, lease in held if (lease.generation, lease.action_id) == wanted]
 
 
-def still_missing(before: Missing | None, row: Row, now: float) -> Missing:
+def still_missing(before: Missing | None, row: Glance, now: float) -> Missing:
     if before is None:
         return Missing(now, row.generation, row.holder, now, 1)
     if (before.generation, before.holder) != (row.generation, row.holder):  # it may be about to say what it holds
@@ -77,12 +61,12 @@ def still_missing(before: Missing | None, row: Row, now: float) -> Missing:
     return Missing(before.since, row.generation, row.holder, before.holder_since, before.passes + 1)
 
 
-def still_unheard(before: Unheard | None, row: Row, now: float) -> Unheard:
+def still_unheard(before: Unheard | None, row: Glance, now: float) -> Unheard:
     return before if before is not None and before.generation == row.generation else Unheard(now, row.generation)
 
 
 def why_useless(
-    row: Row,
+    row: Glance,
     holders: Iterable[str],
     stuck: Mapping[str, Mapping[str, float]],
     unheard: Unheard | None,
@@ -98,24 +82,24 @@ def why_useless(
     hanging_s = [for_s for for_s in idle_s if for_s is not None]
     if len(hanging_s) == len(idle_s):
         return f"its monitor has not probed for {min(hanging_s):.0f} s"
-    long_silent = row.idle_s >= limits.unheard_graces * grace_s(row, limits)
+    long_silent = row.awaited_s >= limits.unheard_graces * grace_s(row, limits)
     if unheard is not None and long_silent and now - unheard.since >= limits.start_grace_s:
-        return f"its monitor has said nothing for {row.idle_s:.0f} s"
+        return f"its monitor has said nothing for {row.awaited_s:.0f} s"
     return None
 
 
-def why_lost(row: Row, gone: Missing, now: float, limits: Limits) -> str | None:
+def why_lost(row: Glance, gone: Missing, now: float, limits: Limits) -> str | None:
     """Why a VIM that nobody holds needs another action; None: that may be on its way, or be seen in the next pass."""
     if row.action_id is None:
         return "no action was wanted"
     if row.holder is None:
         grace = grace_s(row, limits)
-        return f"its action was not heard of within {grace:g} s" if row.idle_s >= grace else None
+        return f"its action was not heard of within {grace:g} s" if row.awaited_s >= grace else None
     if gone.passes < 2 or now - gone.holder_since < limits.verdict_gap_s:
         return None
     return f"its executor {row.holder.rpartition(':')[0]} holds it no more"
 
 
-def grace_s(row: Row, limits: Limits) -> float:
+def grace_s(row: Glance, limits: Limits) -> float:
     """How long its start may take; longer after each that was in vain, for a Mistral that is slow."""
     return min(limits.start_grace_s * 2.0 ** min(row.starts, 32), limits.start_grace_max_s)

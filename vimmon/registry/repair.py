@@ -6,7 +6,6 @@ VIM once.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,24 +16,8 @@ from vimmon.probes import probe_for
 from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
 from vimmon.registry.rows import wanted_of
 from vimmon.registry.transactions import clock, read, write
+from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """A VIM as far as its watching goes. `awaited_s`: since its last start; `deleted`: it is de-registered."""
-
-    vim_id: str
-    generation: int
-    action_id: str | None
-    status: VimStatus
-    seq: int
-    holder: str | None
-    execution_id: str | None
-    starts: int
-    awaited_s: float
-    deleted: bool
-
 
 NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
 KNOWN_STATUSES = frozenset(VimStatus)

@@ -7,7 +7,8 @@ from vimmon.lease.model import Lease
 from vimmon.lease.store import LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
-from vimmon.registry.repair import Glance, Repair
+from vimmon.registry.repair import Repair
+from vimmon.registry.values import Glance
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the store hands out besides a Vim, and the bounds of what it takes in."""
+"""What the registry hands out besides a Vim, and the bounds of what it takes in."""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +11,23 @@ from vimmon.vim import VimStatus, VimType
 
 PROBE_MAX = 8000
 SEQ_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A VIM as far as its watching goes. `awaited_s`: since its execution was recorded, or else since its generation
+    was made; `starts`: how often that was in vain since it was last held; `deleted`: it is de-registered."""
+
+    vim_id: str
+    generation: int
+    action_id: str | None
+    status: VimStatus
+    seq: int
+    holder: str | None
+    execution_id: str | None
+    starts: int
+    awaited_s: float
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
