@@ -82,9 +82,9 @@ async def check(server: RedisServer, number: int, *, seconds: float) -> Checked:
     async with Prober() as prober:
         host = Host(settings, client, prober, EXECUTOR, rng=random.Random(7))
         held_by(host, redis, settings, number)
-        checks, rounds = cast(Any, host._checks), 0
-        checks.wait_s = lambda now: 0.0  # it is always time, and for all of them
-        checks.due = lambda now: list(host._monitors)
+        wheel, rounds = cast(Any, host._checks._wheel), 0
+        wheel.wait_s = lambda now: 0.0  # it is always time, and for all of them
+        wheel.due = lambda now: list(host._monitors)
         await host._check_leases()
         redis.config_resetstat()
         redis.slowlog_reset()

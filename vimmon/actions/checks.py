@@ -75,14 +75,11 @@ async def read_leases(redis: Redis, keys: Keys, vim_ids: Sequence[str]) -> list[
 
 async def _mget(redis: Redis, names: list[str]) -> list[bytes | None]:
     """MGET, as the client would send it: its asyncio side puts commands together in Python, which costs more than all
-    else here."""
+    else here. A connection on which something goes wrong, a cancellation included, closes by itself."""
     connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py has no types here
     try:
         await connection.send_packed_command(pack_command(("MGET", *names)))  # type: ignore[arg-type]  # str is fine
         return cast(list[bytes | None], await connection.read_response())
-    except BaseException:  # an answer that nobody waits for must not be the next one's
-        await connection.disconnect(nowait=True)
-        raise
     finally:
         await redis.connection_pool.release(connection)
 

@@ -1,0 +1,25 @@
+"""The benchmarks still run, and find right what is right: for a moment only, and whatever the figures are."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from redis import Redis
+
+from benchmarks import leases, rpc
+from benchmarks.ground import site
+from vimmon.embedded.redis import RedisServer
+
+
+async def test_the_check_of_leases_is_measured(redis_server: RedisServer, redis: Redis) -> None:
+    checked = await leases.check(redis_server, 50, seconds=0.05)
+    assert checked.per_s > 0
+
+
+def test_calls_are_measured_and_the_database_says_what_they_said(
+    redis_server: RedisServer, redis: Redis, tmp_path: Path
+) -> None:
+    with site("sqlite", "sqlite", redis_server, tmp_path) as where, ExitStack() as stack:
+        side = rpc.Side(where, stack, bus=None, number=4)
+        for changed in (True, False):
+            assert side.call(4, seconds=0.1, changed=changed).per_s > 0
+        assert side.check() == 4
