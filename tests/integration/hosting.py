@@ -142,11 +142,13 @@ def conducting(redis_url: str, folder: Path) -> Iterator[Conductor]:
     server = Server(requests, leases, vims, redis=redis, keys=KEYS, batch=100)
     thread = threading.Thread(target=server.serve, args=[stop], kwargs={"pause": lambda _: stop.wait(0.05)})
     thread.start()
-    yield Conductor(vims)
-    stop.set()
-    thread.join(10)
+    try:
+        yield Conductor(vims)
+    finally:  # or a test that fails would keep the whole run from ending
+        stop.set()
+        thread.join(10)
+        engine.dispose()
     assert not thread.is_alive()
-    engine.dispose()
 
 
 @pytest.fixture(scope="module")

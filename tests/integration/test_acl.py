@@ -176,6 +176,8 @@ def test_an_executor_cannot(guarded: GuardedRedis, admin: Redis, attempt: str) -
                 "SET other:lease:v x",
                 "ACL LIST",
                 "FUNCTION LIST",
+                "FUNCTION FLUSH",
+                "SCRIPT FLUSH",
                 "SHUTDOWN",
             ),
             SERVER: (
