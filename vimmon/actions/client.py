@@ -41,6 +41,7 @@ Hear = Callable[[UpdateVim, Answer], None]
 async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s: float = PAUSE_S) -> NoReturn:
     """Takes one step after another, for ever. Trouble, a bug included, only makes it pause, and is logged once."""
     trouble: str | None = None
+    told: str | None = None
     me = asyncio.current_task()
     while True:
         if me is not None and me.cancelling():  # redis-py sends with wait_for, which may swallow that
@@ -49,8 +50,10 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
             await step()
         except (RedisError, OSError) as error:
             before, trouble = trouble, "redis_away" if isinstance(error, AWAY) else "redis_refused"
-            if trouble != before:
-                log.warning(event(trouble, task=task, error=error, remedy=remedy_of(error)))
+            remedy = remedy_of(error)  # known a little later where what TLS said was lost in a reset
+            if trouble != before or remedy not in (None, told):
+                log.warning(event(trouble, task=task, error=error, remedy=remedy))
+                told = remedy or told
         except Exception as bug:
             if trouble != repr(bug):
                 log.exception(event("task_failed", task=task))
@@ -58,7 +61,7 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
         else:
             if trouble is not None:
                 log.info(event("task_goes_on", task=task))
-            trouble = None
+            trouble = told = None
             continue
         await asyncio.sleep(pause_s)
 
