@@ -26,7 +26,7 @@ from tests.support.servers import (
 from vimmon.actions import probing
 from vimmon.actions.probing import Prober, wire
 from vimmon.actions.probing.resolver import Address
-from vimmon.probes import Outcome, TcpProbe
+from vimmon.probes import HttpProbe, Outcome, TcpProbe
 
 
 def has_ipv6() -> bool:
@@ -222,14 +222,16 @@ async def test_a_probe_closes_its_connection_however_it_ends(
         await prober.probe(keystone(closing))
         await prober.probe(keystone(web))
         await prober.probe(keystone(silent, scheme="https", s=0.05))
+        proxied = {"auth_url": "https://vim.test", "preset": "plain", "proxy": f"http://127.0.0.1:{closing}"}
+        await prober.probe(HttpProbe.model_validate(proxied))
         cancelled = [asyncio.create_task(prober.probe(kind(silent))) for kind in (keystone, tcp)]
         await turns(2)
         for task in cancelled:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
         await turns(20)
-    assert len(made) == 8
-    assert [each.fileno() for each in made] == [-1] * 8
+    assert len(made) == 9
+    assert [each.fileno() for each in made] == [-1] * 9
 
 
 async def test_the_slower_addresses_are_given_up_once_one_has_answered(

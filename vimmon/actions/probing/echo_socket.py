@@ -101,8 +101,8 @@ class EchoSocket:
                 if not count:  # then it was an error that woke us
                     self._read_errors()
                 return False
-            except OSError:
-                continue  # an error, which stays in its queue as well until there is nothing else to read
+            except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
+                self._read_errors()
             else:
                 self._take(packet, sender[0])
                 if not self.waiting:
