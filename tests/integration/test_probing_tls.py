@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.authority import Authority
+from tests.support.authority import NOW, Authority
 from tests.support.polling import eventually
 from tests.support.servers import (
     DOWN,
@@ -35,7 +35,7 @@ from vimmon.vim import VimStatus
 
 DAY = datetime.timedelta(days=1)
 BAD_PEM = "the client certificate or its key is not in PEM form, or needs a password"
-TODAY = datetime.datetime.now(datetime.UTC).date()
+TODAY = NOW.date()
 
 
 @pytest.fixture

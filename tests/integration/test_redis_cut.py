@@ -70,6 +70,7 @@ async def test_cut_at_any_command_of_an_executor_nobody_leaves_and_nothing_is_lo
         await conductor.says(vims[0], VimStatus.UNREACHABLE)
         await eventually(lambda: not host._caller._pending)
         valve.shears = Shears(where, first_of_each(spared))
+        host._caller._known_until = 0.0  # so that it asks how many requests wait
         prober.scripts[of(vims[1])] = DOWN
         await eventually(lambda: not spared, within_s=30)
         await conductor.says(vims[1], VimStatus.UNREACHABLE)

@@ -10,9 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+NOW = datetime.datetime.now(datetime.UTC)  # the same in a whole run: midnight changes nothing
+
 
 class Authority:
-    """Makes certificates, and the file by which to trust them. Days count from today."""
+    """Makes certificates, and the file by which to trust them. Days count from NOW."""
 
     def __init__(self, folder: Path, name: str, *, days: tuple[int, int] = (-1, 1)) -> None:
         self._folder = folder
@@ -54,13 +56,12 @@ class Authority:
     def _build(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: tuple[int, int]
     ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now + datetime.timedelta(days=days[0]))
-            .not_valid_after(now + datetime.timedelta(days=days[1]))
+            .not_valid_before(NOW + datetime.timedelta(days=days[0]))
+            .not_valid_after(NOW + datetime.timedelta(days=days[1]))
         )
