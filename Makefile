@@ -8,6 +8,7 @@
 #   make audit                  known weaknesses of what is installed; needs PyPI
 #   make bench-rpc              what a call of update_vim costs, beside a message bus; five minutes
 #   make bench-leases           what the minute check of leases costs an executor; a minute
+#   make bench-probes           what a probe costs in CPU, beside ping, fping and blackbox_exporter; a minute
 #   make bench-loading          what an executor pays to load vimmon; seconds
 #   make check                  formatting, types, and who may import whom
 
@@ -22,7 +23,7 @@ CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=
 
-.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-loading
+.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-loading
 .DEFAULT_GOAL := help
 
 help:
@@ -48,7 +49,7 @@ audit: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip freeze --exclude-editable --quiet > $(VENV)/audited.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(VENV)/audited.txt
 
-bench-rpc bench-leases bench-loading: bench-%: $(VENV)/.installed-dev
+bench-rpc bench-leases bench-probes bench-loading: bench-%: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)
 
 check: $(VENV)/.installed-dev

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vimmon.actions.probing.echo_socket import EchoSocket, Waiting
+from vimmon.actions.probing.echo_socket import EchoSocket
 from vimmon.actions.probing.resolver import Address
 
 CHANGE_AFTER_S = 60.0
@@ -32,7 +32,6 @@ class Echo:
         self._current: dict[str | None, _Current] = {}  # of IPv4, by source
         self._current6: dict[str | None, _Current] = {}
         self._retired: set[EchoSocket] = set()
-        self._ending: dict[int, list[tuple[EchoSocket, Waiting]]] = {}  # by slot
 
     async def ask(self, address: Address, source: str | None, ends_at: float) -> float | None:
         """The round-trip time in s. None: no reply when the loop's time is `ends_at`.
@@ -44,9 +43,9 @@ class Echo:
         if found is None or self._clock() >= found.change_at:
             found = self._change(current, address.family, source)
         chosen = found.socket
-        sequence = chosen.send(address)
+        sequence = chosen.send(address, ends_at)
         waiting = chosen.waiting[sequence]
-        self._end_later(chosen, waiting, ends_at)
+        self._end_later(chosen, sequence, ends_at)
         try:
             return await waiting.reply
         finally:
@@ -56,11 +55,10 @@ class Echo:
                 chosen.close()
 
     def close(self) -> None:
-        for found in (*self._current.values(), *self._current6.values()):
-            found.socket.close()
-        for each in self._retired:
+        for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
+            each.ending.clear()
             each.close()
-        for known in (self._current, self._current6, self._retired, self._ending):
+        for known in (self._current, self._current6, self._retired):
             known.clear()
 
     def _change(
@@ -76,21 +74,23 @@ class Echo:
                 old.socket.close()
         return new
 
-    def _end_later(self, chosen: EchoSocket, waiting: Waiting, ends_at: float) -> None:
+    def _end_later(self, chosen: EchoSocket, sequence: int, ends_at: float) -> None:
         slot = int(ends_at / SLOT_S) + 1
-        ending = self._ending.get(slot)
+        ending = chosen.ending.get(slot)
         if ending is None:
-            ending = self._ending[slot] = []
-            self._loop.call_at(slot * SLOT_S, self._end, slot)
-        ending.append((chosen, waiting))
+            ending = chosen.ending[slot] = []
+            self._loop.call_at(slot * SLOT_S, self._end, chosen, slot)
+        ending.append(sequence)
 
-    def _end(self, slot: int) -> None:
+    def _end(self, chosen: EchoSocket, slot: int) -> None:
         """Ends the waiting of a slot. What has arrived already counts: if it was read late, that was our own fault."""
-        late = [(chosen, waiting) for chosen, waiting in self._ending.pop(slot, ()) if not waiting.reply.done()]
-        for chosen in {chosen for chosen, _ in late}:
-            for _ in range(READS_MAX):
-                if not chosen.read():
-                    break
-        for _, waiting in late:
+        found = [chosen.waiting.get(sequence) for sequence in chosen.ending.pop(slot, ())]
+        late = [each for each in found if each and each.ends_at < slot * SLOT_S and not each.reply.done()]
+        if not late:
+            return
+        for _ in range(READS_MAX):
+            if not chosen.read():
+                break
+        for waiting in late:
             if not waiting.reply.done():
                 waiting.reply.set_result(None)

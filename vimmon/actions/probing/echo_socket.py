@@ -38,6 +38,7 @@ class Waiting(NamedTuple):
     ip: str
     nonce: bytes
     sent_at: float
+    ends_at: float
 
 
 class EchoSocket:
@@ -46,6 +47,7 @@ class EchoSocket:
     def __init__(self, family: socket.AddressFamily, source: str | None, clock: Callable[[], float]) -> None:
         self.family = family
         self.waiting: dict[int, Waiting] = {}
+        self.ending: dict[int, list[int]] = {}  # sequence numbers by slot of time: all that stays of what was answered
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._socket, self._raw = _open(family)
@@ -67,7 +69,7 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, address: Address) -> int:
+    def send(self, address: Address, ends_at: float) -> int:
         """The sequence number of a request that was sent, and waits. Raises OSError."""
         sequence = self._sequence
         while (sequence := (sequence + 1) & 0xFFFF) in self.waiting:
@@ -76,7 +78,7 @@ class EchoSocket:
         nonce = next(self._nonces)
         packet = echo_packets.request(self._request_type, self._ident, sequence, nonce, checksum=self._has_ip_header)
         ip, _, *zone = address.sockaddr
-        self.waiting[sequence] = Waiting(self._loop.create_future(), ip, nonce, self._clock())
+        self.waiting[sequence] = Waiting(self._loop.create_future(), ip, nonce, self._clock(), ends_at)
         try:
             self._send(packet, (ip, 0, *zone))
         except BaseException:
@@ -87,8 +89,11 @@ class EchoSocket:
     def _send(self, packet: bytes, sockaddr: tuple[object, ...]) -> None:
         """An error that another request had is raised by the next send, once: then it is tried again."""
         for _ in range(SEND_TRIES - 1):
-            with contextlib.suppress(OSError):
+            try:
                 self._socket.sendto(packet, sockaddr)
+            except OSError:
+                self._read_errors()  # now: what a send has raised does not stop the reading of replies any more
+            else:
                 return
         self._socket.sendto(packet, sockaddr)
 
