@@ -10,6 +10,7 @@ from typing import Any
 
 from redis import Redis
 
+from vimmon.conductor.cache import compare
 from vimmon.conductor.plan import Memory, Sight, plan
 from vimmon.conductor.sight import Lookout
 from vimmon.conductor.verdict import Limits
@@ -57,7 +58,7 @@ def run(data: bytes) -> None:
     redis.set(KEYS.lease("v"), lines[0] if lines else b"")
     seen = Lookout(redis, KEYS, LeaseStore(redis, KEYS, ttl_s=900), stuck_after_s=30).look(["v"])
     row = Glance("v", 1, "a", VimStatus.REACHABLE, 1, f"{executor}:9f", "a", 0, 10.0)
-    leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
+    leases = compare([row], seen.said, refresh=False).found
     found, memory = plan([row], Sight(leases, seen.held, seen.stuck), Memory(), 0.0, Limits())
     plan([row], Sight(leases, seen.held, seen.stuck), memory, 1000.0, Limits())
     assert all(1 < restart.to <= 1 + LEAP_MAX + 1 for restart in found.restarts)

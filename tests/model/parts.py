@@ -9,6 +9,7 @@ from tests.model.database import Database
 from tests.model.guards import Guard
 from tests.model.redis import Link, Redis
 from tests.model.scripts import KEYS, advance
+from vimmon.conductor.cache import Said
 from vimmon.lease.model import CommittedStatus, Lease, parse_lease, parse_status
 from vimmon.lease.store import Cached
 from vimmon.settings import Settings
@@ -69,6 +70,18 @@ class Parts:
 def grant(parts: Parts, vim_id: str, lease: Lease) -> Callable[[Redis], bool]:
     """LeaseStore.grant, as a command."""
     return lambda redis: parts.advance(redis, {vim_id: lease}, {}, as_of_ms=redis.now_ms())
+
+
+def read_values(vim_ids: list[str]) -> Callable[[Redis], dict[str, Said]]:
+    """LeaseStore.values, as a command."""
+
+    def read(redis: Redis, key: str) -> bytes | None:
+        text = redis.get(key)
+        return None if text is None else text.encode()
+
+    return lambda redis: {
+        vim_id: (read(redis, KEYS.lease(vim_id)), read(redis, KEYS.status(vim_id))) for vim_id in vim_ids
+    }
 
 
 def read_cache(vim_ids: list[str]) -> Callable[[Redis], dict[str, Cached]]:

@@ -6,15 +6,15 @@ from dataclasses import replace
 from tests.model.clockwork import NEVER, Block, Process, Steps
 from tests.model.executor import PROBE
 from tests.model.guards import Guard
-from tests.model.parts import KEYS, Parts, read_cache
+from tests.model.parts import KEYS, Parts, read_values
 from tests.model.queueing import enqueue_start, enqueue_sweep, restart
 from tests.model.redis import Redis
+from vimmon.conductor.cache import Differences, compare
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
 from vimmon.conductor.reconcile import LOCK_PASSES, OUTAGE_PASSES, PROBES_MISSED, REFRESH_SLICES
 from vimmon.conductor.sight import STUCK_LOOKS, Seen
 from vimmon.conductor.verdict import Limits
-from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease
-from vimmon.lease.store import Cached
+from vimmon.lease.model import Lease, parse_lease
 from vimmon.registry.values import Glance
 
 CONDUCTOR = KEYS.conductor("")
@@ -60,9 +60,14 @@ class Reconciler(Process):
         glances = self.parts.db.glance()
         self._vim_ids = [glance.vim_id for glance in glances]
         living = [glance for glance in glances if not glance.deleted]
-        found = self._plan(living, seen)
+        refresh = (
+            self._refreshed is None
+            or self.parts.now() - self._refreshed >= self.parts.settings.lease_ttl_s / REFRESH_SLICES
+        )
+        differences = compare(glances, seen.said, refresh=refresh)
+        found = self._plan(living, seen, differences)
         yield from self._carry_out(found, {glance.vim_id: glance for glance in living})
-        yield from self._mend_cache(glances, seen)
+        yield from self._mend_cache(differences, seen.as_of_ms, refresh=refresh)
         if self._swept is None or self.parts.now() - self._swept >= self.parts.settings.sweep_interval_s:
             self._swept = self.parts.now()
             self.redis(enqueue_sweep)
@@ -76,14 +81,13 @@ class Reconciler(Process):
             return True
         return redis.get(KEYS.reconciler) == self.name and redis.set(KEYS.reconciler, self.name, ttl_s=ttl_s)
 
-    def _plan(self, rows: list[Glance], seen: Seen) -> Plan:
-        leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
+    def _plan(self, rows: list[Glance], seen: Seen, differences: Differences) -> Plan:
         stuck = {
             executor: {vim_id: for_s for vim_id, for_s in hanging.items() if for_s > PROBES_MISSED * PROBE.interval_s}
             for executor, hanging in seen.stuck.items()
         }
         age_s = NEVER if Guard.EPOCH_WAIT in self.parts.missing else seen.epoch_age_s
-        sight = Sight(leases, seen.held, stuck, seen.conductors, age_s)
+        sight = Sight(differences.found, seen.held, stuck, seen.conductors, age_s)
         now = self.parts.now()
         if Guard.TWO_PASS_VERDICT in self.parts.missing:  # what one look shows counts as if it had been seen before
             _, self.memory = plan(rows, sight, self.memory, now, self._limits)
@@ -102,10 +106,10 @@ class Reconciler(Process):
             held[executor] = self._held(executor, rev)
             yield None
         self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
-        cached = self.redis(read_cache(self._vim_ids))
+        said = self.redis(read_values(self._vim_ids))
         yield None
         conductors = self.redis(lambda redis: len([key for key in redis.data.names() if CONDUCTOR in key]))
-        return Seen(as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms), conductors, cached)
+        return Seen(as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms), conductors, said)
 
     def _stuck(self, held: Mapping[str, Mapping[str, Lease]], as_of_ms: int) -> dict[str, dict[str, float]]:
         """Lookout._stuck"""
@@ -147,28 +151,15 @@ class Reconciler(Process):
         self.parts.db.arrived(found.arrived)
         return 0.0
 
-    def _mend_cache(self, glances: list[Glance], seen: Seen) -> Steps:
+    def _mend_cache(self, differences: Differences, as_of_ms: int, *, refresh: bool) -> Steps:
         """Reconciler._mend_cache"""
-        now = self.parts.now()
-        refresh = self._refreshed is None or now - self._refreshed >= self.parts.settings.lease_ttl_s / REFRESH_SLICES
-        leases: dict[str, Lease] = {}
-        statuses: dict[str, CommittedStatus] = {}
-        ahead: list[str] = []
-        for glance in glances:
-            cached = seen.cached.get(glance.vim_id, Cached(None, None))
-            lease, status = Lease(glance.generation, glance.action_id), _status(glance)
-            if refresh or cached.lease != lease:
-                leases[glance.vim_id] = lease
-            if _ahead(cached.status, glance):
-                ahead.append(KEYS.status(glance.vim_id))
-            elif status is not None and (refresh or cached.status != status):
-                statuses[glance.vim_id] = status
-        if ahead:
+        if differences.ahead:
             yield None
-            self.redis(lambda redis: redis.delete(*ahead))
+            self.redis(lambda redis: redis.delete(*map(KEYS.status, differences.ahead)))
         yield None
-        if self.redis(lambda redis: self.parts.advance(redis, leases, statuses, as_of_ms=seen.as_of_ms)) and refresh:
-            self._refreshed = now
+        leases, statuses = differences.leases, differences.statuses
+        if self.redis(lambda redis: self.parts.advance(redis, leases, statuses, as_of_ms=as_of_ms)) and refresh:
+            self._refreshed = self.parts.now()
         return 0.0
 
 
@@ -189,17 +180,3 @@ def _alive(redis: Redis) -> dict[str, str | None]:
 
 def _hash(key: str) -> Callable[[Redis], dict[str, str]]:
     return lambda redis: redis.hash(key)
-
-
-def _status(glance: Glance) -> CommittedStatus | None:
-    """reconcile._status"""
-    if glance.holder is None or glance.seq == 0:
-        return None
-    return CommittedStatus(glance.generation, glance.seq, glance.status, glance.holder)
-
-
-def _ahead(cached: CommittedStatus | None, glance: Glance) -> bool:
-    """reconcile._ahead"""
-    if cached is None or cached.generation != glance.generation:
-        return False
-    return glance.seq < cached.seq <= glance.seq + LEAP_MAX

@@ -27,9 +27,9 @@ WATCHED = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)  # what must not stay tru
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What Redis said: the leases, and for each executor that lives, what it holds and what it holds but does not look
-    at (`stuck`: for how long, in seconds). `conductors`: how many answer; `epoch_age_s`: since Redis was restarted,
-    replaced or flushed."""
+    """What Redis said: the leases that are not what the database says, and for each executor that lives, what it holds
+    and what it holds but does not look at (`stuck`: for how long, in seconds). `conductors`: how many answer;
+    `epoch_age_s`: since Redis was restarted, replaced or flushed."""
 
     leases: Mapping[str, Lease]
     held: Mapping[str, Mapping[str, Lease]]
@@ -41,7 +41,7 @@ class Sight:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one pass leaves to the next. Times are of the reconciler's monotonic clock. `at`: when it was planned;
-    `ended`: when it had been carried out."""
+    `ended`: when it had been carried out; `by_vim`: what `held` is for each VIM."""
 
     missing: Mapping[str, Missing] = field(default_factory=dict)
     unheard: Mapping[str, Unheard] = field(default_factory=dict)
@@ -50,6 +50,8 @@ class Memory:
     tokens: float | None = None
     at: float = 0.0
     ended: float = -inf
+    held: Mapping[str, Mapping[str, Lease]] = field(default_factory=dict)
+    by_vim: Mapping[str, tuple[tuple[str, Lease], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,15 @@ def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limit
     executors, hold_until = _lives(sight, memory, now, limits)
     result.holding = now < hold_until or sight.epoch_age_s < limits.hold_s
     before = memory if now - memory.ended <= limits.outage_s else Memory()  # an outage proves nothing about a monitor
-    by_vim = _by_vim(sight.held)
+    by_vim = memory.by_vim if sight.held == memory.held else _by_vim(sight.held)
     missing: dict[str, Missing] = {}
     unheard: dict[str, Unheard] = {}
     candidates: list[Restart] = []
     on_their_way = 0
     for row in rows:
         held = by_vim.get(row.vim_id, ())
+        if row.vim_id not in sight.leases and _is_well(row, held, sight):
+            continue  # as almost all are
         ahead = _ahead(row, (*(lease for _, lease in held), sight.leases.get(row.vim_id)))
         if ahead is not None:
             why = "a lease is ahead of the database"
@@ -132,7 +136,7 @@ def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limit
     result.postponed += len(candidates) - len(result.restarts)
     del result.starts[limits.writes_per_pass :], result.unwatched[limits.writes_per_pass :]
     left = tokens - len(result.restarts)
-    return result, Memory(missing, unheard, executors, hold_until, left, at=now, ended=now)
+    return result, Memory(missing, unheard, executors, hold_until, left, now, now, sight.held, by_vim)
 
 
 def _lives(sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[dict[str, float], float]:
@@ -156,8 +160,18 @@ def _by_vim(held: Mapping[str, Mapping[str, Lease]]) -> dict[str, tuple[tuple[st
     by_vim: dict[str, tuple[tuple[str, Lease], ...]] = {}
     for executor, leases in held.items():
         for vim_id, lease in leases.items():
-            by_vim[vim_id] = (*by_vim.get(vim_id, ()), (executor, lease))
+            holding = (executor, lease)
+            by_vim[vim_id] = (*by_vim[vim_id], holding) if vim_id in by_vim else (holding,)
     return by_vim
+
+
+def _is_well(row: Glance, held: tuple[tuple[str, Lease], ...], sight: Sight) -> bool:
+    """Whether it is plain at first sight that nothing is to be done: one holds it, and it has been heard."""
+    if len(held) != 1 or row.holder is None or row.starts:
+        return False
+    executor, lease = held[0]
+    well = lease.generation == row.generation and lease.action_id == row.action_id
+    return well and (executor not in sight.stuck or row.vim_id not in sight.stuck[executor])
 
 
 def _ahead(row: Glance, leases: Iterable[Lease | None]) -> int | None:

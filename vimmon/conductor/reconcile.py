@@ -8,7 +8,7 @@ that the database lost what it had taken.
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import TypeVar, cast
@@ -16,14 +16,14 @@ from typing import TypeVar, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
+from vimmon.conductor.cache import Differences, compare
 from vimmon.conductor.events import announce
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
 from vimmon.conductor.sight import Lookout, Seen
 from vimmon.conductor.verdict import Limits
 from vimmon.errors import VimmonError
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
-from vimmon.lease.store import Cached, LeaseStore
+from vimmon.lease.store import LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
 from vimmon.registry.repair import Repair
@@ -105,10 +105,12 @@ class Reconciler:
         glances = self._repair.glance()
         self._vim_ids = [glance.vim_id for glance in glances]
         living = [glance for glance in glances if not glance.deleted]
-        sight = self._sight(seen)
+        refresh = self._refreshed is None or self._clock() - self._refreshed >= self._refresh_s
+        differences = compare(glances, seen.said, refresh=refresh)
+        sight = self._sight(seen, differences)
         found, self._memory = plan(living, sight, self._memory, self._clock(), self._limits)
         self._carry_out(found, {glance.vim_id: glance for glance in living})
-        self._mend_cache(glances, seen)
+        self._mend_cache(differences, seen.as_of_ms, refresh=refresh)
         self._sweep_mistral()
         self._memory = replace(self._memory, ended=self._clock())
         self._redis.zremrangebyscore(self._keys.executors, 0, seen.as_of_ms / 1000 - FORGET_EXECUTORS_S)
@@ -132,8 +134,7 @@ class Reconciler:
             self._keep_turn()
             yield some
 
-    def _sight(self, seen: Seen) -> Sight:
-        leases = {vim_id: cached.lease for vim_id, cached in seen.cached.items() if cached.lease is not None}
+    def _sight(self, seen: Seen, differences: Differences) -> Sight:
         intervals_s = self._repair.intervals_s(list({vim_id for hanging in seen.stuck.values() for vim_id in hanging}))
         stuck = {
             executor: {
@@ -143,7 +144,7 @@ class Reconciler:
             }
             for executor, hanging in seen.stuck.items()
         }
-        return Sight(leases, seen.held, stuck, seen.conductors, seen.epoch_age_s)
+        return Sight(differences.found, seen.held, stuck, seen.conductors, seen.epoch_age_s)
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:
@@ -169,39 +170,13 @@ class Reconciler:
             self._swept = now
             self._jobs.sweep()
 
-    def _mend_cache(self, glances: Iterable[Glance], seen: Seen) -> None:
+    def _mend_cache(self, differences: Differences, as_of_ms: int, *, refresh: bool) -> None:
         """Writes leases and statuses where they differ from their row, and now and then all, so that they live on."""
-        now = self._clock()
-        refresh = self._refreshed is None or now - self._refreshed >= self._refresh_s
-        leases: dict[str, Lease] = {}
-        statuses: dict[str, CommittedStatus] = {}
-        ahead: list[str] = []
-        for glance in glances:
-            cached = seen.cached.get(glance.vim_id, Cached(None, None))
-            lease, status = Lease(glance.generation, glance.action_id), _status(glance)
-            if refresh or cached.lease != lease:
-                leases[glance.vim_id] = lease
-            if _ahead(cached.status, glance):
-                ahead.append(self._keys.status(glance.vim_id))
-            elif status is not None and (refresh or cached.status != status):
-                statuses[glance.vim_id] = status
-        if ahead:
-            self._redis.delete(*ahead)  # its monitor misses it at the next check, and says what is so
-            log.warning(event("database_lost_statuses", vims=len(ahead)))
-        written = [self._leases.advance(some, {}, as_of_ms=seen.as_of_ms) for some in self._chunks(leases)]
-        written += [self._leases.advance({}, some, as_of_ms=seen.as_of_ms) for some in self._chunks(statuses)]
+        if differences.ahead:  # its monitor misses it at the next check, and says what is so
+            self._redis.delete(*map(self._keys.status, differences.ahead))
+            log.warning(event("database_lost_statuses", vims=len(differences.ahead)))
+        leases, statuses = self._chunks(differences.leases), self._chunks(differences.statuses)
+        written = [self._leases.advance(some, {}, as_of_ms=as_of_ms) for some in leases]
+        written += [self._leases.advance({}, some, as_of_ms=as_of_ms) for some in statuses]
         if refresh and None not in written:
-            self._refreshed = now
-
-
-def _status(glance: Glance) -> CommittedStatus | None:
-    if glance.holder is None or glance.seq == 0:
-        return None
-    return CommittedStatus(glance.generation, glance.seq, glance.status, glance.holder)
-
-
-def _ahead(cached: CommittedStatus | None, glance: Glance) -> bool:
-    """Whether Redis remembers a report of this generation that the row does not know, though it was read later."""
-    if cached is None or cached.generation != glance.generation:
-        return False
-    return glance.seq < cached.seq <= glance.seq + LEAP_MAX
+            self._refreshed = self._clock()

@@ -7,9 +7,10 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from vimmon.conductor.cache import Said
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease, parse_lease
-from vimmon.lease.store import Cached, LeaseStore
+from vimmon.lease.store import LeaseStore
 
 BULK = 1000
 STUCK_LOOKS = 3
@@ -24,7 +25,7 @@ class Seen:
     held: dict[str, dict[str, Lease]]
     stuck: dict[str, dict[str, float]]
     conductors: int
-    cached: dict[str, Cached]
+    said: dict[str, Said]
 
 
 class Lookout:
@@ -45,12 +46,12 @@ class Lookout:
         executors = self._alive()
         held = {executor: self._held(executor, rev) for executor, rev in executors.items()}
         self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
-        cached: dict[str, Cached] = {}
+        said: dict[str, Said] = {}
         for start in range(0, len(vim_ids), BULK):
             some = vim_ids[start : start + BULK]
-            cached |= dict(zip(some, self._leases.read(some), strict=True))
+            said |= zip(some, self._leases.values(some), strict=True)
         return Seen(
-            as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms / 1000), len(self._living_conductors()), cached
+            as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms / 1000), len(self._living_conductors()), said
         )
 
     def _epoch_age_s(self, now_ms: int) -> float:

@@ -26,7 +26,7 @@ class Lease:
     action_id: str | None
 
     def __str__(self) -> str:
-        return f"{self.generation}:{self.action_id or TOMBSTONE}"
+        return lease_text(self.generation, self.action_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,23 @@ class CommittedStatus:
     holder: str
 
     def __str__(self) -> str:
-        return f"{self.generation}:{self.seq}:{self.status}:{self.holder}"
+        return status_text(self.generation, self.seq, self.status, self.holder)
 
 
 class Verdict(Enum):
     HELD = auto()  # the lease names this action
     ASK = auto()  # it proves nothing: go on, and ask the conductor
     EXIT = auto()  # a newer action is wanted, or none
+
+
+def lease_text(generation: int, action_id: str | None) -> str:
+    """The value of a lease key."""
+    return f"{generation}:{action_id or TOMBSTONE}"
+
+
+def status_text(generation: int, seq: int, status: VimStatus, holder: str) -> str:
+    """The value of a status key."""
+    return f"{generation}:{seq}:{status}:{holder}"
 
 
 def parse_lease(text: str | None) -> Lease | None:

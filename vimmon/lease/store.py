@@ -114,12 +114,17 @@ class LeaseStore:
 
     def read(self, vim_ids: Sequence[str]) -> list[Cached]:
         """What Redis says of these VIMs, in one command."""
+        return [
+            Cached(parse_lease(_text(lease)), parse_status(_text(status))) for lease, status in self.values(vim_ids)
+        ]
+
+    def values(self, vim_ids: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
+        """The values of the lease key and the status key of each of these VIMs, in one command."""
         if not vim_ids:
             return []
         keys = [self._keys.lease(vim_id) for vim_id in vim_ids] + [self._keys.status(vim_id) for vim_id in vim_ids]
-        values = [_text(value) for value in cast(list[object], self._redis.mget(keys))]
-        half = len(vim_ids)
-        return [Cached(parse_lease(values[i]), parse_status(values[half + i])) for i in range(half)]
+        values = cast(list[bytes | None], self._redis.mget(keys))
+        return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, case, insert, select, update
+from sqlalchemy import Connection, DateTime, Engine, bindparam, case, insert, select, type_coerce, update
 
 from vimmon.errors import InvalidInput
 from vimmon.probes import probe_for
@@ -20,9 +20,10 @@ from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
 
 NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
-KNOWN_STATUSES = frozenset(VimStatus)
+STATUSES = {str(status): status for status in VimStatus}  # others are of another version of vimmon
 BULK = 500
-GLANCED = (
+GLANCED_AT_ONCE = 5000
+GLANCED = (  # in the order of Glance
     VIMS.c.id,
     VIMS.c.generation,
     VIMS.c.action_id,
@@ -31,8 +32,8 @@ GLANCED = (
     VIMS.c.holder,
     VIMS.c.execution_id,
     VIMS.c.starts,
-    VIMS.c.awaited_since,
-    VIMS.c.deleted_at,
+    type_coerce(VIMS.c.awaited_since, DateTime()),  # without a zone: to add one costs more than all else here
+    VIMS.c.deleted_at.is_not(None),
 )
 
 
@@ -46,8 +47,9 @@ class Repair:
         """Every VIM, those that are de-registered and not yet purged included."""
 
         def work(connection: Connection) -> list[Glance]:
-            now = clock(connection)
-            return [_glance(row, now) for row in connection.execute(select(*GLANCED))]
+            now = clock(connection).replace(tzinfo=None)
+            found = connection.execute(select(*GLANCED).execution_options(yield_per=GLANCED_AT_ONCE))
+            return [_glance(row, now) for some in found.partitions() for row in some]
 
         return read(self._engine, work)
 
@@ -120,16 +122,7 @@ class Repair:
 
 
 def _glance(row: Any, now: datetime) -> Glance:
-    deleted = row.deleted_at is not None
-    return Glance(
-        vim_id=row.id,
-        generation=row.generation,
-        action_id=None if deleted else row.action_id,
-        status=VimStatus(row.status) if row.status in KNOWN_STATUSES else VimStatus.UNKNOWN,
-        seq=row.status_seq,
-        holder=row.holder,
-        execution_id=row.execution_id,
-        starts=row.starts,
-        awaited_s=(now - row.awaited_since).total_seconds() if row.awaited_since else 0.0,
-        deleted=deleted,
-    )
+    vim_id, generation, action_id, status, seq, holder, execution_id, starts, awaited_since, deleted = row
+    awaited_s = (now - awaited_since).total_seconds() if awaited_since else 0.0
+    action_id, status = None if deleted else action_id, STATUSES.get(status, VimStatus.UNKNOWN)
+    return Glance(vim_id, generation, action_id, status, seq, holder, execution_id, starts, awaited_s, bool(deleted))
