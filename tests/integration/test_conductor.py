@@ -35,12 +35,12 @@ def start(bench: Bench, redis_server: RedisServer, tmp_path: Path) -> Iterator[S
     """Starts conductors on the bench's Redis and database, and waits for their heartbeats."""
     started: list[Child] = []
 
-    def run(*arguments: str, beats: int = 1) -> Child:
+    def run(*arguments: str, beats: int = 1, ttl_s: float = 1) -> Child:
         env = {
             "VIMMON_REDIS_URL": redis_server.url,
             "VIMMON_DATABASE_URL": str(bench.engine.url),
             "VIMMON_CONDUCTOR_BEAT_S": "0.2",
-            "VIMMON_CONDUCTOR_TTL_S": "1",
+            "VIMMON_CONDUCTOR_TTL_S": str(ttl_s),
         }
         before = bench.redis.zcard(bench.keys.conductors)
         child = Child(
@@ -68,7 +68,7 @@ def test_several_conductors_share_one_list_and_answer_each_request_once(
     bench: Bench, start: Start, conductors: int
 ) -> None:
     vims = [bench.registered(f"vim-{number}") for number in range(100)]
-    start("--rpc", str(conductors), "--workers", "0", beats=conductors)
+    start("--rpc", str(conductors), "--workers", "0", beats=conductors, ttl_s=15)  # nobody takes a slow one for dead
     rounds = ["REACHABLE", "UNREACHABLE", "REACHABLE", "UNREACHABLE", "REACHABLE"]
     for seq, status in enumerate(rounds, start=1):
         bench.push(*[update_vim(vim, status, seq=seq, id=f"{vim.name}-{seq}") for vim in vims])
