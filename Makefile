@@ -9,6 +9,7 @@
 #   make bench-rpc              what a call of update_vim costs, beside a message bus; five minutes
 #   make bench-leases           what the minute check of leases costs an executor; a minute
 #   make bench-probes           what a probe costs in CPU, beside ping, fping and blackbox_exporter; a minute
+#   make soak                   10,000 monitors in one executor, by icmp and by tcp: CPU, memory, lag; twelve minutes
 #   make bench-loading          what an executor pays to load vimmon; seconds
 #   make check                  formatting, types, and who may import whom
 
@@ -23,7 +24,7 @@ CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=
 
-.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-loading
+.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-loading soak
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +52,9 @@ audit: $(VENV)/.installed-dev
 
 bench-rpc bench-leases bench-probes bench-loading: bench-%: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,102 @@
+"""`python -m benchmarks.soak_executor REDIS_URL PREFIX VIMS KIND PORT`: an executor without Mistral.
+
+Its host is handed its monitors directly; all else is as in an executor. Orders and answers are JSON, a line each.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vimmon.actions.connection import connect
+from vimmon.actions.host import Host
+from vimmon.actions.monitor import Assignment
+from vimmon.actions.presence import new_executor_id
+from vimmon.actions.probing import Prober
+from vimmon.probes import parse_probe
+from vimmon.settings import Settings
+from vimmon.vim import VimStatus
+
+ADDRESSES_A_NET = 250
+
+
+class Soaked:
+    """A host whose wheel notes how late each probe was started, in ms: not a sample of them, all."""
+
+    def __init__(self, host: Host, prober: Prober) -> None:
+        self._host = host
+        self._prober = prober
+        self._late: Counter[int] = Counter()
+        self._queued = 0
+        due = host._probes.due
+
+        def noted(now: float) -> list[str]:
+            fired, lag_s = due(now), host._probes.lag_s
+            self._late.update([int(lag_s(vim_id) * 1000) for vim_id in fired])
+            self._queued = max(self._queued, prober.waiting)
+            return fired
+
+        host._probes.due = noted  # type: ignore[method-assign]  # to look over its shoulder
+
+    def take_on(self, *, kind: str, port: int, vims: list[dict[str, Any]]) -> dict[str, Any]:
+        """Each on an address of its own in 127.0.0.0/8."""
+        for i, vim in enumerate(vims):
+            url = f"http://127.1.{i // ADDRESSES_A_NET}.{i % ADDRESSES_A_NET + 1}:{port}/"
+            probe = parse_probe({"kind": kind, "auth_url": url})
+            self._host.take_on(Assignment(vim["vim_id"], vim["action_id"], vim["generation"], probe))
+        return {}
+
+    def begin(self) -> dict[str, Any]:
+        """From now on is counted."""
+        self._late.clear()
+        self._queued = 0
+        return {}
+
+    def tell(self) -> dict[str, Any]:
+        """`acknowledged`: of how many it is REACHABLE that the conductor has; `stale`: of how many the last probe ended
+        longer ago than an interval, with its jitter, and a timeout."""
+        now = asyncio.get_running_loop().time()
+        monitors, seen = self._host._monitors, self._host._presence._seen
+        ended = {vim_id: now - seen[vim_id] for vim_id in monitors}
+        return {
+            "held": len(self._host.held),
+            "acknowledged": sum(_stands(one.acknowledged) for one in monitors.values()),
+            "confirming": sum(one.health.confirming for one in monitors.values()),
+            "stale": sum(
+                ended[vim_id] > 1.1 * one.assignment.probe.interval_s + one.assignment.probe.timeout_s
+                for vim_id, one in monitors.items()
+            ),
+            "late_ms": sorted(self._late.items()),
+            "queued": self._queued,
+        }
+
+
+def _stands(acknowledged: Any) -> bool:
+    return acknowledged is not None and acknowledged.status == VimStatus.REACHABLE
+
+
+async def main(url: str, prefix: str, vims: str, kind: str, port: str) -> None:
+    settings = Settings.model_validate({"redis_url": url, "prefix": prefix})
+    redis = connect(settings)
+    async with Prober() as prober, asyncio.TaskGroup() as tasks:
+        host = Host(settings, redis, prober, new_executor_id("soak"))
+        running = tasks.create_task(host.run())
+        soaked = Soaked(host, prober)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            match json.loads(line)["order"]:
+                case "take_on":
+                    found = json.loads(Path(vims).read_text(encoding="utf-8"))
+                    done = soaked.take_on(kind=kind, port=int(port), vims=found)
+                case "begin":
+                    done = soaked.begin()
+                case _:
+                    done = soaked.tell()
+            print(json.dumps(done), flush=True)
+        running.cancel()
+    await redis.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
