@@ -8,7 +8,7 @@ from vimmon.vim import VimStatus
 REACHED = VimStatus.REACHABLE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Health:
     """The status that is held true, and how many outcomes in a row (`streak`) spoke for another (`leaning`)."""
 
@@ -30,7 +30,8 @@ def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health
     one says which it is. The first success ends PENDING at once: there is no earlier status that it could contradict.
     """
     if outcome.status == health.status:
-        return Health(health.status, outcome.reason)
+        unchanged = not health.streak and outcome.reason == health.reason
+        return health if unchanged else Health(health.status, outcome.reason)
     streak = health.streak + 1 if _leans_alike(health, outcome) else 1
     if outcome.status == VimStatus.REACHABLE:
         needed = 1 if health.status == VimStatus.PENDING else rise

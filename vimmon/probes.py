@@ -40,10 +40,14 @@ UNSAID = {"ip_family": "auto", "verify": True}  # left out of what is stored; so
 TLS_SETTINGS = ("ca_file", "client_cert_file", "client_key_file", "server_name")
 
 
-class Outcome(Frozen):
-    """What one probe found, and why. UNKNOWN: the prober could not probe, which says nothing about the VIM."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one probe found, and why. UNKNOWN: the prober could not probe, which says nothing about the VIM.
 
-    status: Literal[VimStatus.REACHABLE, VimStatus.UNREACHABLE, VimStatus.UNKNOWN]
+    It is made and dropped at every probe, from what is known to be right: so nothing is checked.
+    """
+
+    status: VimStatus  # never PENDING
     reason: str
     rtt_ms: float | None = None
     certificate_expires_at: datetime | None = None

@@ -114,7 +114,7 @@ class Executor(Process):
                 self.presence.saw(vim_id)
                 continue
             found = self.parts.truth.get(vim_id, VimStatus.UNREACHABLE)
-            self._act(monitor, monitor.observe(Outcome.model_validate({"status": found, "reason": f"it is {found}"})))
+            self._act(monitor, monitor.observe(Outcome(status=found, reason=f"it is {found}")))
             if self.monitors.get(vim_id) is monitor:
                 self.presence.saw(vim_id)
                 if monitor.health.confirming:

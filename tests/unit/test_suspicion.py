@@ -127,7 +127,7 @@ def monitor() -> Monitor:
 
 
 def outcome(status: VimStatus) -> Outcome:
-    return Outcome.model_validate({"status": status, "reason": "so"})
+    return Outcome(status=status, reason="so")
 
 
 def acknowledged(status: VimStatus) -> Monitor:

@@ -42,6 +42,10 @@ class Suspicion:
 
     def saw(self, vim_id: str, reached: bool, now: float) -> list[str]:
         """Whom to ask at once: this one has begun to fail, and it is its word against the prober's."""
+        if reached and self._calm and vim_id in self._known:
+            self._reached.pop(vim_id, None)
+            self._reached[vim_id] = None
+            return []
         begins = not reached and (vim_id in self._reached or vim_id not in self._known)
         if reached:
             self._touched.update(self._waiting)
@@ -66,6 +70,8 @@ class Suspicion:
 
     def reconsider(self, now: float) -> list[str]:
         """The VIMs whose doubt may be another than when this was last asked."""
+        if self._calm and not self._touched:
+            return []
         about_all = about_waiting = None
         if self._all_since is not None:
             lasting = now - self._all_since >= self._lasting_s
@@ -85,6 +91,11 @@ class Suspicion:
     def doubt_of(self, vim_id: str) -> Doubt | None:
         """None: what was found of this VIM counts. As far as it was reconsidered."""
         return self._about_all or (self._about_waiting if vim_id in self._waiting else None)
+
+    @property
+    def _calm(self) -> bool:
+        """Nobody is in doubt, or about to be. So it is nearly always, and both questions come with every probe."""
+        return not self._waiting and self._all_since is None and self._about_all is self._about_waiting is None
 
     def _judge(self, now: float) -> None:
         if self._reached or len(self._known) < LEAST:

@@ -4,6 +4,8 @@ Each probe makes a connection of its own, follows no redirect, sends no cookie, 
 settings, and reads at most `BODY_MAX` of an answer.
 """
 
+from dataclasses import replace
+
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.tracing import Trace
@@ -45,7 +47,7 @@ async def probe(probe: HttpProbe, wire: Wire) -> Outcome:
             outcome = cannot_probe(f"no answer from the proxy within {probe.timeout_s:g} s")
     if connection.certificate_expires_at is None:
         return outcome
-    return outcome.model_copy(update={"certificate_expires_at": connection.certificate_expires_at})
+    return replace(outcome, certificate_expires_at=connection.certificate_expires_at)
 
 
 async def _ask(probe: HttpProbe, wire: Wire, target: Target, connection: Connection) -> Outcome:

@@ -8,6 +8,7 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
@@ -70,7 +71,12 @@ class Trouble(Exception):
 def reachable(reason: str, rtt_s: float) -> Outcome:
     """`reason`, in words of our own, with the time it took: whole milliseconds, at least one."""
     rtt_ms = round(rtt_s * 1_000_000) / 1000
-    return Outcome(status=REACHABLE, reason=f"{reason} in {round(rtt_ms) or 1} ms", rtt_ms=rtt_ms)
+    return Outcome(status=REACHABLE, reason=_with_time(reason, round(rtt_ms) or 1), rtt_ms=rtt_ms)
+
+
+@lru_cache(maxsize=4096)  # thousands of monitors keep equal words: once, then
+def _with_time(reason: str, ms: int) -> str:
+    return f"{reason} in {ms} ms"
 
 
 def unreachable(reason: str) -> Outcome:
