@@ -40,6 +40,14 @@ class VimStatus(StrEnum):
     UNKNOWN = "UNKNOWN"  # nobody is watching, or nobody can
 
 
+def known_status(text: str) -> VimStatus:
+    """The status of this name; one that only another version of vimmon knows is UNKNOWN here."""
+    return STATUSES.get(text, VimStatus.UNKNOWN)
+
+
+STATUSES = {str(status): status for status in VimStatus}
+
+
 class Vim(Frozen):
     """A registered VIM as everybody outside sees it. Times are UTC.
 

@@ -1,6 +1,6 @@
 """What a pass of the reconciler finds to do: each difference between what is wanted and what is held."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -305,3 +305,116 @@ def test_what_one_pass_writes_is_bounded() -> None:
     for now in range(0, 130, 10):
         found, memory = plan(rows, fleet("a"), memory, now, limits)
     assert (len(found.starts), len(found.unwatched)) == (3, 3)
+
+
+def test_what_hangs_is_unknown_when_nobody_has_looked_at_it_for_two_minutes_whatever_holds_its_restart_back() -> None:
+    hanging = replace(sight(MINE), stuck=STUCK, epoch_age_s=5)
+    found = passes(ROW, hanging, 0)
+    assert (found.restarts, found.postponed) == ([], 1)
+    (lost,) = found.unwatched
+    assert "for 400 s" in lost.reason
+
+
+def test_what_is_ahead_of_the_database_and_not_watched_becomes_unknown_too() -> None:
+    rows, leases = many(500), {f"v{number}": Lease(9, "a9") for number in range(500)}
+    memory, found = Memory(), Plan()
+    for now in range(0, 130, 10):
+        found, memory = plan(rows, Sight(leases, {}), memory, now, LIMITS)
+    assert len(found.unwatched) == 500
+    held = Sight(leases, {"a": {row.vim_id: MINE for row in rows}})
+    assert plan(rows, held, memory, 130, LIMITS)[0].unwatched == [], "but what is watched is known"
+
+
+def test_while_no_executor_lives_every_vim_has_its_turn() -> None:
+    """Ten of which the starts never get to Mistral bar nobody."""
+    barred = {f"v{number}" for number in range(10)}
+    begun = {f"v{number}": 0.0 for number in range(60)}
+    starts = dict.fromkeys(begun, 0)
+    memory, generation = Memory(), dict.fromkeys(begun, 7)
+    for now in range(0, 3600, 10):
+        rows = [
+            replace(
+                MUTE,
+                vim_id=vim_id,
+                generation=generation[vim_id],
+                starts=starts[vim_id],
+                execution_id=None if vim_id in barred else "x",
+                awaited_s=now - begun[vim_id],
+            )
+            for vim_id in begun
+        ]
+        found, memory = plan(rows, Sight({}, {}), memory, now, LIMITS)
+        for restart in found.restarts:
+            begun[restart.vim_id], generation[restart.vim_id] = now, restart.to
+            starts[restart.vim_id] += 1
+    assert {vim_id for vim_id, number in generation.items() if number > 7} == begun.keys() - barred
+
+
+def test_what_was_started_while_no_executor_lived_is_started_again_a_minute_after_one_came() -> None:
+    lost = replace(MUTE, starts=6, awaited_s=1000)
+    _, memory = after(lost, Sight({}, {}), 0, 10)
+    found, memory = after(lost, sight(), *range(20, 80, 10), memory=memory)
+    assert nothing(found)
+    (restart,) = passes(lost, sight(), 80, memory=memory).restarts
+    assert "while no executor lived" in restart.reason
+    assert nothing(passes(replace(lost, awaited_s=50), sight(), 80, memory=memory)), "this one was started later"
+
+
+def test_all_that_wait_for_their_job_are_asked_for_in_turn() -> None:
+    limits = Limits(writes_per_pass=30)
+    rows = [replace(MUTE, vim_id=f"v{number}", execution_id=None) for number in range(100)]
+    memory, asked = Memory(), set[str]()
+    for now in range(0, 40, 10):
+        found, memory = plan(rows, fleet("a"), memory, now, limits)
+        asked.update(vim_id for vim_id, _ in found.starts)
+    assert len(asked) == 100
+
+
+@dataclass
+class SlowMistral:
+    """Begins one action a second, in the order in which they were asked for, and obsolete ones as well."""
+
+    vims: int
+    now: float = 0
+    queue: list[tuple[str, int]] = field(default_factory=list)
+    held: dict[str, Lease] = field(default_factory=dict)
+    rows: dict[str, Glance] = field(default_factory=dict)
+    begun: dict[str, float] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+
+    def start(self, vim_id: str, generation: int, starts: int) -> None:
+        self.begun[vim_id] = self.now
+        row = replace(MUTE, vim_id=vim_id, generation=generation, action_id=f"a{generation}", starts=starts)
+        self.rows[vim_id] = row
+        self.queue.append((vim_id, generation))
+
+    def run(self, passes: int) -> int:
+        """How many were asked for until all were held."""
+        for number in range(self.vims):
+            self.start(f"v{number}", 1, 0)
+        asked = self.vims
+        for _ in range(passes):
+            self.now += 10
+            for vim_id, generation in self.queue[:10]:
+                if self.rows[vim_id].generation == generation:
+                    self.held[vim_id] = Lease(generation, f"a{generation}")
+                    self.rows[vim_id] = replace(self.rows[vim_id], holder="a:1:b:c", seq=1)
+            del self.queue[:10]
+            rows = [replace(row, awaited_s=self.now - self.begun[row.vim_id]) for row in self.rows.values()]
+            found, self.memory = plan(rows, Sight({}, {"a:1:b": dict(self.held)}), self.memory, self.now, LIMITS)
+            for restart in found.restarts:
+                self.start(restart.vim_id, restart.to, self.rows[restart.vim_id].starts + restart.in_vain)
+                asked += 1
+            if len(self.held) == self.vims:
+                return asked
+        raise AssertionError(f"{len(self.held)} of {self.vims} are held, {len(self.queue)} wait")
+
+
+def test_a_mistral_that_is_slow_is_not_asked_for_the_same_again_and_again() -> None:
+    assert SlowMistral(1000).run(passes=110) < 1100
+
+
+def test_a_queue_that_does_not_move_holds_no_start_back() -> None:
+    rows = [replace(MUTE, vim_id=f"v{number}", awaited_s=61) for number in range(500)]
+    _, memory = plan([replace(row, awaited_s=1) for row in rows], fleet("a"), Memory(), 0, LIMITS)
+    assert len(plan(rows, fleet("a"), memory, 60, LIMITS)[0].restarts) == 100

@@ -7,7 +7,9 @@ lost, a job that died or a conductor that was killed in the middle is found by t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from operator import itemgetter
 
+from vimmon.conductor.pace import Pace
 from vimmon.conductor.verdict import (
     Limits,
     Missing,
@@ -22,6 +24,7 @@ from vimmon.lease.model import LEAP_MAX, Lease
 from vimmon.registry.values import Glance
 from vimmon.vim import VimStatus
 
+TRIED_GRACES = 2  # while no executor lives: after so many graces others have their turn
 WATCHED = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)  # what must not stay true by silence
 
 
@@ -47,7 +50,9 @@ class Memory:
     unheard: Mapping[str, Unheard] = field(default_factory=dict)
     executors: Mapping[str, float] = field(default_factory=dict)  # when each was last seen alive
     hold_until: float = -inf
-    tokens: float | None = None
+    alive_since: float | None = None  # an executor lives, after this reconciler had seen none
+    pace: Pace = field(default_factory=Pace)
+    turn: int = 0  # how many starts were asked for in passes that could not ask for all
     at: float = 0.0
     ended: float = -inf
     held: Mapping[str, Mapping[str, Lease]] = field(default_factory=dict)
@@ -92,51 +97,84 @@ def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limit
     result.holding = now < hold_until or sight.epoch_age_s < limits.hold_s
     before = memory if now - memory.ended <= limits.outage_s else Memory()  # an outage proves nothing about a monitor
     by_vim = memory.by_vim if sight.held == memory.held else _by_vim(sight.held)
+    alive_since = _alive_since(sight, memory, now)
+    alive_for_s = -inf if alive_since is None else now - alive_since
+    queue_s = memory.pace.queue_s(limits)
     missing: dict[str, Missing] = {}
     unheard: dict[str, Unheard] = {}
-    candidates: list[Restart] = []
-    on_their_way = 0
+    candidates: list[tuple[float, Restart]] = []
+    awaited: set[str] = set()
+    arrived = tried_lately = 0
     for row in rows:
         held = by_vim.get(row.vim_id, ())
-        if row.vim_id not in sight.leases and _is_well(row, held, sight):
-            continue  # as almost all are
-        ahead = _ahead(row, (*(lease for _, lease in held), sight.leases.get(row.vim_id)))
-        if ahead is not None:
-            why = "a lease is ahead of the database"
-            candidates.append(Restart(row.vim_id, row.generation, ahead + 1, why, in_vain=False))
+        if row.vim_id not in sight.leases and _is_well(row, held, sight):  # as almost all are
+            arrived += row.vim_id in memory.pace.awaited
             continue
-        reason = None
+        useless = None
         if holders := holders_of(row, held):
             if row.holder is None and sight.conductors:
                 unheard[row.vim_id] = still_unheard(before.unheard.get(row.vim_id), row, now)
-            reason = why_useless(row, holders, sight.stuck, unheard.get(row.vim_id), now, limits)
-            if reason is None:
-                if row.starts and row.holder is not None:
-                    result.arrived.append(row.vim_id)
-                continue
-        missing[row.vim_id] = gone = still_missing(before.missing.get(row.vim_id), row, now)
-        if row.status in WATCHED and now - gone.since >= limits.unknown_after_s:
-            result.unwatched.append(_unwatched(row, now - gone.since))
+            useless = why_useless(row, holders, sight.stuck, unheard.get(row.vim_id), now, limits)
+        reason, for_s = useless or (None, 0.0)
+        watched = bool(holders) and useless is None
+        gone = still_missing(before.missing.get(row.vim_id), row, now, for_s)
+        if not watched:
+            missing[row.vim_id] = gone
+            if row.status in WATCHED and now - gone.since >= limits.unknown_after_s:
+                result.unwatched.append(_unwatched(row, now - gone.since))
+        ahead = _ahead(row, (*(lease for _, lease in held), sight.leases.get(row.vim_id)))
+        if ahead is not None:
+            why = "a lease is ahead of the database"
+            candidates.append((inf, Restart(row.vim_id, row.generation, ahead + 1, why, in_vain=False)))
+            continue
+        if watched:
+            arrived += row.vim_id in memory.pace.awaited
+            if row.starts and row.holder is not None:
+                result.arrived.append(row.vim_id)
+            continue
+        tried_lately += row.holder is None and row.awaited_s < TRIED_GRACES * limits.start_grace_s
         if row.action_id is not None and row.execution_id is None:
-            on_their_way += 1
             if row.awaited_s >= limits.start_grace_s:
                 result.starts.append((row.vim_id, row.generation))
             continue
-        reason = reason or why_lost(row, gone, now, limits)
+        reason = reason or why_lost(row, gone, now, limits, queue_s=queue_s, alive_for_s=alive_for_s)
         if reason is None:
-            on_their_way += row.holder is None
+            if row.holder is None:
+                awaited.add(row.vim_id)
         elif result.holding:
             result.postponed += 1
         else:
+            to = row.generation + 1
             in_vain = row.holder is None
-            candidates.append(Restart(row.vim_id, row.generation, row.generation + 1, reason, in_vain))
-    tokens = _tokens(memory, now, limits)
-    most = int(tokens) if sight.held else min(int(tokens), max(0, limits.tries_without_executor - on_their_way))
-    result.restarts = candidates[:most]
+            candidates.append((row.awaited_s, Restart(row.vim_id, row.generation, to, reason, in_vain)))
+    passed_s = now - memory.at
+    tokens = memory.pace.refilled(passed_s, limits)
+    most = int(tokens) if sight.held else min(int(tokens), max(0, limits.tries_without_executor - tried_lately))
+    candidates.sort(key=itemgetter(0), reverse=True)  # who has waited longest: all have their turn
+    result.restarts = [restart for _, restart in candidates[:most]]
     result.postponed += len(candidates) - len(result.restarts)
-    del result.starts[limits.writes_per_pass :], result.unwatched[limits.writes_per_pass :]
-    left = tokens - len(result.restarts)
-    return result, Memory(missing, unheard, executors, hold_until, left, now, now, sight.held, by_vim)
+    result.starts, turn = _turn_of(result.starts, limits.writes_per_pass, memory.turn)
+    del result.unwatched[limits.writes_per_pass :]
+    tokens -= len(result.restarts)
+    pace = memory.pace.after(passed_s, arrived=arrived, awaited=frozenset(awaited), tokens=tokens, limits=limits)
+    remembered = Memory(missing, unheard, executors, hold_until, alive_since, pace, turn, now, now, sight.held, by_vim)
+    return result, remembered
+
+
+def _alive_since(sight: Sight, memory: Memory, now: float) -> float | None:
+    """Since when an executor lives, where there was none before; None: that was not seen."""
+    if not sight.held:
+        return None
+    seen_none = memory.ended > -inf and not memory.held
+    return now if seen_none else memory.alive_since
+
+
+def _turn_of(starts: list[tuple[str, int]], most: int, turn: int) -> tuple[list[tuple[str, int]], int]:
+    """As many as one pass may ask for, others each time: else those at the end would never have their turn."""
+    if len(starts) <= most:
+        return starts, turn
+    first = turn % len(starts)
+    return (starts + starts)[first : first + most], turn + most
 
 
 def _lives(sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[dict[str, float], float]:
@@ -147,12 +185,6 @@ def _lives(sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[di
     if len(executors) >= 3 and 2 * len(gone) > len(executors) and now >= memory.hold_until:
         return dict.fromkeys(sight.held, now), now + limits.hold_s
     return executors, memory.hold_until
-
-
-def _tokens(memory: Memory, now: float, limits: Limits) -> float:
-    if memory.tokens is None:
-        return limits.starts_burst
-    return min(limits.starts_burst, memory.tokens + (now - memory.at) * limits.starts_per_s)
 
 
 def _by_vim(held: Mapping[str, Mapping[str, Lease]]) -> dict[str, tuple[tuple[str, Lease], ...]]:

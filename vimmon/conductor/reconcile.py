@@ -14,14 +14,14 @@ from itertools import islice
 from typing import TypeVar, cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from vimmon.conductor.cache import Differences, compare
 from vimmon.conductor.events import announce
-from vimmon.conductor.plan import Memory, Plan, Sight, plan
+from vimmon.conductor.plan import Memory, Plan, Sight, Unwatched, plan
 from vimmon.conductor.sight import Lookout, Seen
 from vimmon.conductor.verdict import Limits
-from vimmon.errors import VimmonError
+from vimmon.errors import Unreachable, VimmonError
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
 from vimmon.log import event
@@ -30,6 +30,7 @@ from vimmon.registry.repair import Repair
 from vimmon.registry.restarter import Restarter
 from vimmon.registry.values import Glance
 from vimmon.settings import Settings
+from vimmon.vim import VimStatus
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -90,11 +91,18 @@ class Reconciler:
                 self.run_once()
             except (VimmonError, RedisError) as trouble:
                 log.warning(event("reconcile_not_done", error=trouble))
+                if isinstance(trouble, ResponseError):
+                    self._mend_keys()
             except Exception:  # whatever it stumbles over, the next pass may get further
                 log.exception(event("reconcile_not_done"))
         with contextlib.suppress(RedisError):  # it expires by itself
             if self._redis.get(self._keys.reconciler) == self._name.encode():
                 self._redis.delete(self._keys.reconciler)
+
+    def _mend_keys(self) -> None:
+        with contextlib.suppress(RedisError):
+            if odd := self._lookout.mend():
+                log.error(event("keys_of_another_type_deleted", keys=",".join(odd)))
 
     def run_once(self) -> Plan | None:
         """One pass; None where another reconciler works."""
@@ -148,21 +156,26 @@ class Reconciler:
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:
-            row = rows[restart.vim_id]
-            self._restarter.restart(row, to=restart.to, reason=restart.reason, in_vain=restart.in_vain)
+            with _alone(restart.vim_id):
+                row = rows[restart.vim_id]
+                self._restarter.restart(row, to=restart.to, reason=restart.reason, in_vain=restart.in_vain)
         self._keep_turn()
         for vim_id, generation in found.starts:
-            if self._jobs.start(vim_id, generation):
-                log.info(event("start_enqueued_again", vim_id=vim_id, generation=generation))
+            with _alone(vim_id):
+                if self._jobs.start(vim_id, generation):
+                    log.info(event("start_enqueued_again", vim_id=vim_id, generation=generation))
         for lost in found.unwatched:
-            if self._repair.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq, reason=lost.reason):
-                old = rows[lost.vim_id].status
-                fields = {"vim_id": lost.vim_id, "generation": str(lost.generation), "old": old, "new": "UNKNOWN"}
-                announce(self._redis, self._keys, [{**fields, "reason": lost.reason}])
+            with _alone(lost.vim_id):
+                self._say_unknown(lost, rows[lost.vim_id].status)
         self._keep_turn()
         self._repair.arrived(found.arrived)
         if found.postponed:
             log.info(event("restarts_postponed", vims=found.postponed, holding=found.holding))
+
+    def _say_unknown(self, lost: Unwatched, old: VimStatus) -> None:
+        if self._repair.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq, reason=lost.reason):
+            fields = {"vim_id": lost.vim_id, "generation": str(lost.generation), "old": old, "new": "UNKNOWN"}
+            announce(self._redis, self._keys, [{**fields, "reason": lost.reason}])
 
     def _sweep_mistral(self) -> None:
         now = self._clock()
@@ -180,3 +193,14 @@ class Reconciler:
         written += [self._leases.advance({}, some, as_of_ms=as_of_ms) for some in statuses]
         if refresh and None not in written:
             self._refreshed = self._clock()
+
+
+@contextlib.contextmanager
+def _alone(vim_id: str) -> Iterator[None]:
+    """What is odd about one VIM is no reason not to repair the others; without database or Redis none can be."""
+    try:
+        yield
+    except (Unreachable, RedisError):
+        raise
+    except Exception:
+        log.exception(event("repair_failed", vim_id=vim_id))

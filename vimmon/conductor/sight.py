@@ -1,6 +1,7 @@
 """What Redis tells the reconciler: who lives and holds what, which leases stand, whether it is the Redis it was."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from vimmon.lease.store import LeaseStore
 
 BULK = 1000
 STUCK_LOOKS = 3
+STEP_S = 10.0  # more than that, and Redis's clock has been set
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,31 @@ class Seen:
 class Lookout:
     """Raises redis's own errors while Redis is away."""
 
-    def __init__(self, redis: Redis, keys: Keys, leases: LeaseStore, *, stuck_after_s: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        leases: LeaseStore,
+        *,
+        stuck_after_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._leases = leases
         self._stuck_after_s = stuck_after_s
+        self._clock = clock
+        self._ahead_s: float | None = None  # of Redis's clock from this one
         self._stuck_looked_s = 0.0
+        self._hanging: dict[str, dict[str, tuple[Lease, float]]] = {}  # executor → VIM → since when, at the last look
         self._known: dict[str, tuple[bytes | None, dict[str, Lease]]] = {}  # executor → held_rev and what it holds
 
     def look(self, vim_ids: Sequence[str]) -> Seen:
         """What holds of these VIMs now."""
         as_of_ms = self._leases.now_ms()
+        if self._clock_stepped(as_of_ms / 1000):
+            self._redis.delete(self._keys.epoch)  # another epoch: what was written by the old clock says nothing now
+            self._hanging, self._stuck_looked_s = {}, as_of_ms / 1000
         epoch_age_s = self._epoch_age_s(as_of_ms)
         executors = self._alive()
         held = {executor: self._held(executor, rev) for executor, rev in executors.items()}
@@ -53,6 +69,14 @@ class Lookout:
         return Seen(
             as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms / 1000), len(self._living_conductors()), said
         )
+
+    def mend(self) -> list[str]:
+        """Deletes what stands in the way: a key of another type where an index or the lock must be. Returns which."""
+        kinds = {self._keys.executors: b"zset", self._keys.conductors: b"zset", self._keys.reconciler: b"string"}
+        odd = [key for key, kind in kinds.items() if self._redis.type(key) not in (kind, b"none")]
+        if odd:
+            self._redis.delete(*odd)
+        return odd
 
     def _epoch_age_s(self, now_ms: int) -> float:
         """How long ago Redis was restarted, replaced or flushed; kept there, so that the next reconciler knows too."""
@@ -101,25 +125,41 @@ class Lookout:
         }
         return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
 
+    def _clock_stepped(self, now_s: float) -> bool:
+        before, self._ahead_s = self._ahead_s, now_s - self._clock()
+        return before is not None and abs(self._ahead_s - before) > STEP_S
+
     def _stuck(self, held: Mapping[str, Mapping[str, Lease]], now_s: float) -> dict[str, dict[str, float]]:
-        """The VIMs that each living executor holds and has not looked at for too long, and for how long. Looked for now
-        and then only: the lists are long, and change once a minute."""
-        stuck: dict[str, dict[str, float]] = {}
-        if now_s - self._stuck_looked_s < self._stuck_after_s / STUCK_LOOKS:
-            return stuck
-        self._stuck_looked_s = now_s
-        for executor, leases in held.items():
-            try:
-                seen = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor)))
-            except ResponseError:
-                continue
-            idle_s = {_text(vim_id): now_s - seconds for vim_id, at in seen.items() if (seconds := _seconds(at))}
-            hanging = {
-                vim_id: for_s for vim_id, for_s in idle_s.items() if vim_id in leases and for_s > self._stuck_after_s
+        """The VIMs that each living executor holds and has not looked at for too long, and for how long.
+
+        Looked for now and then only: the lists are long, and change once a minute. Until the next look it holds of the
+        same lease.
+        """
+        if now_s - self._stuck_looked_s >= self._stuck_after_s / STUCK_LOOKS:
+            self._stuck_looked_s = now_s
+            hanging = {executor: self._look_for_hanging(executor, leases, now_s) for executor, leases in held.items()}
+            self._hanging = {executor: vims for executor, vims in hanging.items() if vims}
+        return {
+            executor: {
+                vim_id: now_s - since for vim_id, (lease, since) in vims.items() if held[executor].get(vim_id) == lease
             }
-            if hanging:
-                stuck[executor] = hanging
-        return stuck
+            for executor, vims in self._hanging.items()
+            if executor in held
+        }
+
+    def _look_for_hanging(
+        self, executor: str, leases: Mapping[str, Lease], now_s: float
+    ) -> dict[str, tuple[Lease, float]]:
+        try:
+            seen = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor)))
+        except ResponseError:
+            return {}
+        times = {_text(vim_id): seconds for vim_id, at in seen.items() if (seconds := _seconds(at)) is not None}
+        return {
+            vim_id: (leases[vim_id], at)
+            for vim_id, at in times.items()
+            if vim_id in leases and now_s - at > self._stuck_after_s
+        }
 
     def _living_conductors(self) -> list[str]:
         """The conductors whose heartbeat has not expired."""

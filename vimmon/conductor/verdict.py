@@ -53,12 +53,12 @@ def holders_of(row: Glance, held: Iterable[tuple[str, Lease]]) -> list[str]:
     return [executor for executor, lease in held if (lease.generation, lease.action_id) == wanted]
 
 
-def still_missing(before: Missing | None, row: Glance, now: float) -> Missing:
-    if before is None:
-        return Missing(now, row.generation, row.holder, now, 1)
-    if (before.generation, before.holder) != (row.generation, row.holder):  # it may be about to say what it holds
-        return Missing(before.since, row.generation, row.holder, now, 1)
-    return Missing(before.since, row.generation, row.holder, before.holder_since, before.passes + 1)
+def still_missing(before: Missing | None, row: Glance, now: float, for_s: float = 0.0) -> Missing:
+    """`for_s`: for so long already, as is known otherwise."""
+    since = now - for_s if before is None else min(before.since, now - for_s)
+    if before is None or (before.generation, before.holder) != (row.generation, row.holder):
+        return Missing(since, row.generation, row.holder, now, 1)  # it may be about to say what it holds
+    return Missing(since, row.generation, row.holder, before.holder_since, before.passes + 1)
 
 
 def still_unheard(before: Unheard | None, row: Glance, now: float) -> Unheard:
@@ -72,8 +72,8 @@ def why_useless(
     unheard: Unheard | None,
     now: float,
     limits: Limits,
-) -> str | None:
-    """Why a VIM that is held is not watched all the same; None: it is, as far as anybody can tell.
+) -> tuple[str, float] | None:
+    """Why a VIM that is held is not watched all the same, and for how long; None: it is, as far as anybody can tell.
 
     What one executor says of a VIM counts only where that one holds the wanted action: an older monitor of the VIM,
     elsewhere, may have hung.
@@ -81,20 +81,30 @@ def why_useless(
     idle_s = [stuck.get(executor, {}).get(row.vim_id) for executor in holders]
     hanging_s = [for_s for for_s in idle_s if for_s is not None]
     if len(hanging_s) == len(idle_s):
-        return f"its monitor has not probed for {min(hanging_s):.0f} s"
+        return f"its monitor has not probed for {min(hanging_s):.0f} s", min(hanging_s)
     long_silent = row.awaited_s >= limits.unheard_graces * grace_s(row, limits)
     if unheard is not None and long_silent and now - unheard.since >= limits.start_grace_s:
-        return f"its monitor has said nothing for {row.awaited_s:.0f} s"
+        return f"its monitor has said nothing for {row.awaited_s:.0f} s", now - unheard.since
     return None
 
 
-def why_lost(row: Glance, gone: Missing, now: float, limits: Limits) -> str | None:
-    """Why a VIM that nobody holds needs another action; None: that may be on its way, or be seen in the next pass."""
+def why_lost(
+    row: Glance, gone: Missing, now: float, limits: Limits, *, queue_s: float, alive_for_s: float
+) -> str | None:
+    """Why a VIM that nobody holds needs another action; None: that may be on its way, or be seen in the next pass.
+
+    `queue_s`: how long a start may take where many wait. `alive_for_s`: since when an executor lives, after there was
+    none; what was started before that was lost, or has arrived a grace later.
+    """
     if row.action_id is None:
         return "no action was wanted"
     if row.holder is None:
-        grace = grace_s(row, limits)
-        return f"its action was not heard of within {grace:g} s" if row.awaited_s >= grace else None
+        grace = max(grace_s(row, limits), queue_s)
+        if row.awaited_s >= grace:
+            return f"its action was not heard of within {grace:.0f} s"
+        if limits.start_grace_s <= alive_for_s <= row.awaited_s:
+            return "its action was started while no executor lived"
+        return None
     if gone.passes < 2 or now - gone.holder_since < limits.verdict_gap_s:
         return None
     return f"its executor {row.holder.rpartition(':')[0]} holds it no more"

@@ -1,9 +1,13 @@
 """The RQ jobs that talk to Mistral. Each may run twice, or late: it first asks the database what is wanted now."""
 
+import contextlib
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from vimmon.errors import MistralRefused
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
@@ -20,6 +24,8 @@ from vimmon.registry.store import VimStore
 from vimmon.settings import load_settings
 
 log = logging.getLogger(__name__)
+
+RESTARTS_MAX = 100  # in one sweep: a Mistral that lost everything gets it back step by step
 
 
 @dataclass(frozen=True)
@@ -87,21 +93,35 @@ def carry_out_stop(with_: Tools, vim_id: str, action_id: str | None) -> None:
 
 
 def carry_out_sweep(with_: Tools) -> None:
+    began = time.monotonic()
     existing = with_.mistral.existing(with_.vims.installation_id())
+    took_s = time.monotonic() - began
     rows = {glance.vim_id: glance for glance in with_.repair.glance()}
     living = {
-        vim_id: Watched(row.action_id, row.execution_id, row.awaited_s)
+        vim_id: Watched(row.action_id, row.execution_id, row.awaited_s - took_s, row.starts)
         for vim_id, row in rows.items()
         if not row.deleted
     }
     found = sweep(existing, living)
     for execution_id in found.executions:
-        with_.mistral.delete_execution(execution_id)
+        with _alone(execution_id):
+            with_.mistral.delete_execution(execution_id)
     for vim_id in found.leftovers:
-        carry_out_stop(with_, vim_id, None)
-    for vim_id, why in found.restarts.items():
+        with _alone(vim_id):
+            carry_out_stop(with_, vim_id, None)
+    restarts = sorted(found.restarts, key=lambda vim_id: rows[vim_id].awaited_s, reverse=True)[:RESTARTS_MAX]
+    for vim_id in restarts:
         row = rows[vim_id]
-        with_.restarter.restart(row, to=row.generation + 1, reason=why, in_vain=True)
+        with_.restarter.restart(row, to=row.generation + 1, reason=found.restarts[vim_id], in_vain=True)
     if found.executions or found.leftovers or found.restarts:
         counts = {name: len(getattr(found, name)) for name in ("executions", "leftovers", "restarts")}
-        log.info(event("mistral_swept", **counts))
+        log.info(event("mistral_swept", **counts, restarted=len(restarts)))
+
+
+@contextlib.contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """What Mistral will not let go is no reason to keep the others."""
+    try:
+        yield
+    except MistralRefused as refused:
+        log.warning(event("not_removed_from_mistral", id=what, error=refused))

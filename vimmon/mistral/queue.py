@@ -60,9 +60,19 @@ class JobQueue:
         """Whether a job that will never run again was in the way; it is not any more."""
         try:
             job = Job.fetch(job_id, connection=self.queue.connection, serializer=JSONSerializer)
-            if job.get_status() not in ENDED:
+            status = job.get_status()
+            if status not in ENDED and not self._is_lost(job_id, status):
                 return False
             job.delete()
         except (NoSuchJobError, InvalidJobOperation):  # it has ended meanwhile
             pass
         return True
+
+    def _is_lost(self, job_id: str, status: JobStatus | None) -> bool:
+        """Whether a job that says it waits stands in no list: Redis lost that, or somebody removed it.
+
+        One that a worker takes out just now looks the same for a moment: it is then done twice, as any job may be.
+        """
+        if status is JobStatus.QUEUED:
+            return self.queue.get_job_position(job_id) is None
+        return status is JobStatus.SCHEDULED and job_id not in self.queue.scheduled_job_registry

@@ -7,7 +7,8 @@ something that is just being started.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-YOUNG_S = 120.0  # a start that is younger may be missing in Mistral's answer, which takes its time
+YOUNG_S = 120.0  # a start that is younger may be missing in Mistral's answer, or not have failed for good
+GRACE_MAX_S = 64 * 60
 FAILED = ("ERROR", "CANCELLED", "SUCCESS")  # a monitor's execution ends in none of them by itself
 
 
@@ -31,11 +32,13 @@ class Existing:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the database says of a living VIM's execution; `execution_id` None: it was not started yet."""
+    """What the database says of a living VIM's execution; `execution_id` None: it was not started yet. `awaited_s`: how
+    old its start was when Mistral was asked; `starts`: how many before it were in vain."""
 
     action_id: str | None
     execution_id: str | None
     awaited_s: float
+    starts: int = 0
 
 
 @dataclass
@@ -53,7 +56,7 @@ def sweep(existing: Existing, living: Mapping[str, Watched]) -> Sweep:
     result.leftovers = sorted(seen - living.keys())
     result.executions = sorted(_unwanted(existing.executions, living))
     for vim_id, watched in living.items():
-        if watched.execution_id is None or watched.awaited_s < YOUNG_S:
+        if watched.execution_id is None or watched.awaited_s < _grace_s(watched):
             continue
         execution = by_id.get(watched.execution_id)
         if execution is None:
@@ -61,6 +64,11 @@ def sweep(existing: Existing, living: Mapping[str, Watched]) -> Sweep:
         elif execution.state in FAILED:
             result.restarts[vim_id] = f"its execution ended in {execution.state}: {execution.info}".rstrip(": ")
     return result
+
+
+def _grace_s(watched: Watched) -> float:
+    """Longer after each start in vain: what always fails is not asked of Mistral again and again."""
+    return min(YOUNG_S * 2.0 ** min(watched.starts, 32), GRACE_MAX_S)
 
 
 def _unwanted(executions: Iterable[Execution], living: Mapping[str, Watched]) -> Iterable[str]:

@@ -37,7 +37,7 @@ from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_I
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState, decide
 from vimmon.registry.transactions import clock
 from vimmon.registry.values import check_seq, check_text, trouble_with
-from vimmon.vim import VimStatus
+from vimmon.vim import known_status
 
 NEW: Mapping[str, TypeEngine[Any]] = {  # what a row becomes with a report
     **dict.fromkeys(("vim", "action", "by", "new", "why"), Text()),
@@ -147,7 +147,7 @@ def _lock(connection: Connection, vim_ids: list[str]) -> tuple[dict[str, RowStat
     found = connection.execute(LOCK.get(connection.dialect.name, LOCK_AND_CLOCK), {"vims": vim_ids})
     for vim_id, generation, action_id, status, seq, holder, status_since, deleted_at, *time in found:
         wanted = action_id if deleted_at is None else None
-        rows[vim_id] = RowState(generation, wanted, VimStatus(status), seq, holder)
+        rows[vim_id] = RowState(generation, wanted, known_status(status), seq, holder)
         since[vim_id] = status_since
         times += time
     return rows, since, max(times) if times else clock(connection)

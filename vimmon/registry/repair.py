@@ -17,10 +17,9 @@ from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
 from vimmon.registry.rows import wanted_of
 from vimmon.registry.transactions import clock, read, write
 from vimmon.registry.values import Glance
-from vimmon.vim import VimStatus
+from vimmon.vim import VimStatus, known_status
 
 NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
-STATUSES = {str(status): status for status in VimStatus}  # others are of another version of vimmon
 BULK = 500
 GLANCED_AT_ONCE = 5000
 GLANCED = (  # in the order of Glance
@@ -85,8 +84,9 @@ class Repair:
             query = select(VIMS).where(VIMS.c.id.in_(vim_ids[start : start + BULK]))
             found += read(self._engine, lambda connection, query=query: connection.execute(query).all())  # type: ignore[misc]  # mypy: default
         intervals_s: dict[str, float] = {}
-        for vim in map(wanted_of, found):
-            with contextlib.suppress(InvalidInput):  # written by another version of vimmon: not known here
+        for row in found:
+            with contextlib.suppress(InvalidInput, ValueError):  # written by another version of vimmon: not known here
+                vim = wanted_of(row)
                 intervals_s[vim.vim_id] = probe_for(vim.type, vim.auth_url, vim.probe).interval_s
         return intervals_s
 
@@ -123,6 +123,7 @@ class Repair:
 
 def _glance(row: Any, now: datetime) -> Glance:
     vim_id, generation, action_id, status, seq, holder, execution_id, starts, awaited_since, deleted = row
-    awaited_s = (now - awaited_since).total_seconds() if awaited_since else 0.0
-    action_id, status = None if deleted else action_id, STATUSES.get(status, VimStatus.UNKNOWN)
+    # Of a time that is to come nobody would take notice: the database's clock was set back.
+    awaited_s = abs((now - awaited_since).total_seconds()) if awaited_since else 0.0
+    action_id, status = None if deleted else action_id, known_status(status)
     return Glance(vim_id, generation, action_id, status, seq, holder, execution_id, starts, awaited_s, bool(deleted))

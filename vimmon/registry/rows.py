@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from vimmon.errors import NameTaken, VimNotFound
 from vimmon.registry.models import ID_MAX, VIM_ID_MAX, VIMS
 from vimmon.registry.values import StatusChange, Wanted, check_text, probe_text, trouble_with
-from vimmon.vim import AUTH_URL_MAX, NAME_MAX, Vim, VimStatus, VimType
+from vimmon.vim import AUTH_URL_MAX, NAME_MAX, Vim, VimType, known_status
 
 
 def living(connection: Connection, vim_id: str, *, lock: bool = False) -> Row[Any]:
@@ -69,7 +69,7 @@ def vim_of(row: Row[Any]) -> Vim:
         type=VimType(row.type),
         auth_url=row.auth_url,
         probe=json.loads(row.probe),
-        status=VimStatus(row.status),
+        status=known_status(row.status),
         reason=row.reason,
         status_since=row.status_since,
         action_id=row.action_id,
@@ -97,8 +97,8 @@ def change_of(row: Row[Any]) -> StatusChange:
     return StatusChange(
         vim_id=row.vim_id,
         at=row.at,
-        old=VimStatus(row.old),
-        new=VimStatus(row.new),
+        old=known_status(row.old),
+        new=known_status(row.new),
         reason=row.reason,
         generation=row.generation,
         seq=row.seq,
