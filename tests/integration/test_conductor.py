@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,20 +13,13 @@ import pytest
 from redis import Redis
 
 from tests.integration.bench import REPLIES, Bench, update_vim
+from tests.support.polling import until
 from tests.support.processes import all_end
 from vimmon.embedded.process import Child
 from vimmon.embedded.redis import RedisServer
 from vimmon.registry.database import open_engine, upgrade
 
 Start = Callable[..., Child]
-
-
-def eventually(what: Callable[[], object], *, within_s: float = 20) -> None:
-    """Waits until `what` is true."""
-    deadline = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def start(bench: Bench, redis_server: RedisServer, tmp_path: Path) -> Iterator[S
             f"conductor-{len(started)}", [sys.executable, "-m", "vimmon.conductor", *arguments], tmp_path, env=env
         )
         started.append(child)
-        eventually(lambda: bench.redis.zcard(bench.keys.conductors) >= before + beats)
+        until(lambda: bench.redis.zcard(bench.keys.conductors) >= before + beats)
         return child
 
     yield run
@@ -72,7 +64,7 @@ def test_several_conductors_share_one_list_and_answer_each_request_once(
     rounds = ["REACHABLE", "UNREACHABLE", "REACHABLE", "UNREACHABLE", "REACHABLE"]
     for seq, status in enumerate(rounds, start=1):
         bench.push(*[update_vim(vim, status, seq=seq, id=f"{vim.name}-{seq}") for vim in vims])
-    eventually(lambda: bench.redis.llen(REPLIES) >= len(vims) * len(rounds))
+    until(lambda: bench.redis.llen(REPLIES) >= len(vims) * len(rounds))
     answers = defaultdict(list)
     for reply in bench.replies():
         answers[reply["id"]].append(reply["result"])
@@ -91,7 +83,7 @@ def test_a_process_that_dies_is_started_again_and_what_it_had_taken_is_answered(
     rpc.send_signal(signal.SIGSTOP)  # it is in its blocking take: the request falls into its taken-list
     bench.push(update_vim(vim, seq=1, id="a"))
     rpc.kill()
-    eventually(lambda: bench.redis.llen(REPLIES) == 1)
+    until(lambda: bench.redis.llen(REPLIES) == 1)
     assert bench.row(vim)["status"] == "REACHABLE"
     (successor,) = processes(conductor, "vimmon-rpc")
     assert successor.pid != rpc.pid
@@ -105,7 +97,7 @@ def test_told_to_leave_it_finishes_what_it_has_in_hand_and_leaves_within_ten_sec
     children = psutil.Process(conductor.pid).children(recursive=True)
     requests = [update_vim(vim, seq=seq, id=f"{vim.name}-{seq}") for seq in range(1, 101) for vim in vims]
     bench.push(*requests)
-    eventually(lambda: bench.redis.llen(REPLIES) > 0)
+    until(lambda: bench.redis.llen(REPLIES) > 0)
     os.kill(conductor.pid, signal.SIGTERM)
     assert conductor.wait_dead(10)
     assert all_end(children)
@@ -117,9 +109,7 @@ def test_told_to_leave_it_finishes_what_it_has_in_hand_and_leaves_within_ten_sec
 def test_killed_it_leaves_no_process_behind(bench: Bench, start: Start) -> None:
     conductor = start()
     everybody = psutil.Process(conductor.pid)
-    eventually(
-        lambda: len(everybody.children(recursive=True)) >= 5
-    )  # rpc, worker, the worker's program, upkeep, reconcile
+    until(lambda: len(everybody.children(recursive=True)) >= 5)  # rpc, worker, the worker's program, upkeep, reconcile
     children = everybody.children(recursive=True)
     os.kill(conductor.pid, signal.SIGKILL)
     assert all_end(children, within_s=15)
@@ -173,10 +163,10 @@ def test_several_conductors_on_postgresql_share_one_list(
         command = [sys.executable, "-m", "vimmon.conductor", "--rpc", "2", "--workers", "0"]
         child = Child("conductor", command, tmp_path, env=env)
         try:
-            eventually(lambda: redis.zcard(bench.keys.conductors) == 2)
+            until(lambda: redis.zcard(bench.keys.conductors) == 2)
             for seq in range(1, 26):
                 bench.push(*[update_vim(vim, ["REACHABLE", "UNREACHABLE"][seq % 2], seq=seq) for vim in vims])
-            eventually(lambda: redis.llen(REPLIES) == 25 * len(vims))
+            until(lambda: redis.llen(REPLIES) == 25 * len(vims))
             assert all("result" in reply for reply in bench.replies())
             assert {(bench.row(vim)["status"], bench.row(vim)["status_seq"]) for vim in vims} == {("UNREACHABLE", 25)}
         finally:

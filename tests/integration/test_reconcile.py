@@ -1,13 +1,16 @@
 """The reconciler on a real Redis and a real database: what it mends, and what it leaves alone."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
 from tests.integration.bench import Bench, update_vim
+from tests.support.polling import until
 from vimmon.conductor.plan import Plan
 from vimmon.conductor.reconcile import Reconciler
 from vimmon.lease.model import Lease
@@ -255,6 +258,78 @@ def test_when_the_clock_of_redis_is_set_back_nobody_is_believed_dead_for_a_minut
     bench.redis.set(bench.keys.epoch, f"{run_id}:{bench.leases.now_ms() + 3_600_000}")
     assert run().holding
     assert not run(after_s=61).holding
+
+
+def test_what_was_seen_to_hang_hangs_until_the_next_look_but_not_its_successor(bench: Bench, tokyo: Vim) -> None:
+    run = Pass(bench).settled()
+    now = bench.leases.now_ms() / 1000
+    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{now - 400:.3f}"})
+    run.reconciler._memory = replace(
+        run.reconciler._memory, hold_until=run.clock.now + 1000
+    )  # it may restart nobody yet
+    assert (run(after_s=61).postponed, run().postponed) == (1, 1)
+    alive(bench, **{tokyo.id: "2:next"})
+    assert run.reconciler._lookout.look([tokyo.id]).stuck == {EXECUTOR: {}}
+
+
+def test_when_the_clock_of_redis_is_set_forward_nobody_hangs_for_that(bench: Bench, tokyo: Vim) -> None:
+    run = Pass(bench).settled()
+    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{bench.leases.now_ms() / 1000 - 3600:.3f}"})
+    lookout = run.reconciler._lookout
+    lookout._ahead_s = cast(float, lookout._ahead_s) - 3600  # by so much its clock has moved since the last pass
+    found = run(after_s=61)
+    assert (found.restarts, found.holding) == ([], True)
+    assert run().restarts == [], "its executor has yet to say by the new clock when it looked"
+    assert not run(after_s=61).holding
+
+
+@pytest.mark.parametrize("key", ["executors", "conductors", "reconciler"])
+def test_a_key_of_another_type_is_deleted_where_an_index_must_be(bench: Bench, tokyo: Vim, key: str) -> None:
+    run = Pass(bench, reconcile_interval_s=0.05).settled()
+    name = getattr(bench.keys, key)
+    bench.redis.delete(name)
+    bench.redis.hset(name, "x", "y")
+    stop = threading.Event()
+    thread = threading.Thread(target=run.reconciler.run, args=[stop])
+    thread.start()
+    try:
+        until(lambda: bench.redis.type(name) != b"hash")
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def test_one_odd_row_stops_no_repair_of_the_others(bench: Bench, tokyo: Vim, caplog: pytest.LogCaptureFixture) -> None:
+    """An id that is no name of a job, among those whose start never got to Mistral."""
+    osaka = watched(bench, "osaka")
+    run = Pass(bench).settled()
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE vims SET holder = NULL, execution_id = NULL, awaited_since = '2020-01-01'"))
+        connection.execute(text("UPDATE vims SET id = 'odd:one' WHERE name = 'tokyo'"))
+    run()
+    assert [job.args for job in run.reconciler._jobs.queue.get_jobs() if job.args] == [[osaka.id, osaka.generation]]
+    assert "repair_failed vim_id=odd:one" in caplog.text
+
+
+def test_a_type_of_another_version_among_what_hangs_stops_no_pass(bench: Bench, tokyo: Vim) -> None:
+    osaka = watched(bench, "osaka")
+    alive(bench, **{vim.id: f"1:{vim.action_id}" for vim in (tokyo, osaka)})
+    run = Pass(bench).settled()
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE vims SET type = 'of-the-future' WHERE name = 'tokyo'"))
+    now = bench.leases.now_ms() / 1000
+    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={vim.id: f"{now - 400:.3f}" for vim in (tokyo, osaka)})
+    assert [restart.vim_id for restart in run(after_s=61).restarts] == [osaka.id]
+
+
+def test_a_start_of_a_time_to_come_is_one_of_the_past(bench: Bench) -> None:
+    """The database's clock was set back."""
+    vim = bench.registered()
+    run = Pass(bench).settled()
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE vims SET awaited_since = '2999-01-01'"))
+    run()
+    assert [job.args for job in run.reconciler._jobs.queue.get_jobs() if job.args] == [[vim.id, 1]]
 
 
 def test_a_slow_probe_is_not_a_monitor_that_hangs(bench: Bench) -> None:

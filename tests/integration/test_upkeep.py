@@ -1,8 +1,6 @@
 """The chores: what they mend, and what they leave alone."""
 
 import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,15 +8,9 @@ import pytest
 from rq.job import JobStatus
 
 from tests.integration.bench import Bench, update_vim, upkeep
+from tests.support.polling import until
 from vimmon.conductor.presence import Presence
 from vimmon.mistral.queue import START, STOP, JobQueue
-
-
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_batch_of_a_conductor_without_heartbeat_comes_back_in_its_order(bench: Bench) -> None:
@@ -161,9 +153,9 @@ def test_a_key_of_another_type_where_the_requests_must_be_is_deleted(bench: Benc
 
     thread = threading.Thread(target=bench.server.serve, args=[stop], kwargs={"pause": pause})
     thread.start()
-    eventually(lambda: bench.redis.type(key) != b"string")
+    until(lambda: bench.redis.type(key) != b"string")
     bench.push(update_vim(vim, seq=1))
-    eventually(lambda: bench.row(vim)["status"] == "REACHABLE")
+    until(lambda: bench.row(vim)["status"] == "REACHABLE")
     stop.set()
     thread.join(10)
 
@@ -176,4 +168,26 @@ def test_a_job_that_will_never_run_again_bars_no_other(bench: Bench, ended: JobS
     (job,) = jobs.queue.get_jobs()
     jobs.queue.remove(job)
     job.set_status(ended)
+    assert jobs.start("v", 1)
+
+
+def test_a_job_that_is_in_no_list_any_more_bars_no_other(bench: Bench) -> None:
+    """Its list was evicted or removed; what it was itself stands on, as one that waits."""
+    jobs = JobQueue(bench.redis, name="vimmon")
+    assert jobs.start("v", 1)
+    bench.redis.delete(jobs.queue.key)
+    assert jobs.start("v", 1)
+    assert [job.args for job in jobs.queue.get_jobs()] == [["v", 1]]
+    assert not jobs.start("v", 1)
+
+
+def test_a_job_that_waits_for_another_try_bars_another_only_while_it_does(bench: Bench) -> None:
+    jobs = JobQueue(bench.redis, name="vimmon")
+    assert jobs.start("v", 1)
+    (job,) = jobs.queue.get_jobs()
+    jobs.queue.remove(job)
+    job.set_status(JobStatus.SCHEDULED)
+    jobs.queue.scheduled_job_registry.schedule(job, datetime.now(UTC) + timedelta(hours=1))
+    assert not jobs.start("v", 1)
+    bench.redis.delete(jobs.queue.scheduled_job_registry.key)
     assert jobs.start("v", 1)

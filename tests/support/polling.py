@@ -22,3 +22,11 @@ async def eventually(look: Callable[[], T], *, within_s: float = 10.0) -> T:
                 raise
         assert not late, f"not within {within_s} s: {look}"
         await asyncio.sleep(STEP_S)
+
+
+def until(look: Callable[[], object], *, within_s: float = 20.0) -> None:
+    """Waits until `look` says something true, in a test that runs in no event loop."""
+    deadline = time.monotonic() + within_s
+    while not look():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {look}"
+        time.sleep(0.02)

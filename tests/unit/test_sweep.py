@@ -39,3 +39,10 @@ def test_a_monitor_whose_execution_failed_is_started_again_and_the_reason_told()
 @pytest.mark.parametrize("watched", [Watched("a7", "a7", 119), Watched("a7", None, 1000), Watched(None, None, 1000)])
 def test_what_was_started_just_now_or_not_yet_is_left_alone(watched: Watched) -> None:
     assert sweep(existing(), {"v": watched}) == Sweep()
+
+
+@pytest.mark.parametrize(("starts", "after_s"), [(0, 120), (1, 240), (3, 960), (9, 3840), (5000, 3840)])
+def test_what_fails_again_and_again_is_started_ever_more_seldom(starts: int, after_s: float) -> None:
+    failed = existing(Execution("a7", "v", "ERROR"))
+    assert sweep(failed, {"v": Watched("a7", "a7", after_s - 1, starts)}).restarts == {}
+    assert sweep(failed, {"v": Watched("a7", "a7", after_s, starts)}).restarts.keys() == {"v"}
