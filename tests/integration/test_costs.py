@@ -18,7 +18,7 @@ from redis import Redis
 from sqlalchemy import Engine, event
 
 from tests.integration.bench import REPLIES, Bench, update_vim
-from tests.integration.test_reconcile import EXECUTOR, HOLDER, Pass, alive, watched
+from tests.integration.passes import EXECUTOR, HOLDER, Pass, alive, watched
 from tests.support.polling import eventually
 from vimmon.actions import client as calling
 from vimmon.actions.checks import read_leases

@@ -1,92 +1,17 @@
 """The reconciler on a real Redis and a real database: what it mends, and what it leaves alone."""
 
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import text
 
 from tests.integration.bench import Bench, update_vim
-from tests.support.polling import until
+from tests.integration.passes import EXECUTOR, HOLDER, Pass, alive, tokyo_of
 from vimmon.conductor.plan import Plan
-from vimmon.conductor.reconcile import Reconciler
 from vimmon.lease.model import Lease
 from vimmon.mistral.queue import START, STOP, SWEEP, JobQueue
 from vimmon.registry.repair import Repair
-from vimmon.settings import Settings
 from vimmon.vim import Vim
-
-EXECUTOR = "executor-1:42:aa"
-HOLDER = f"{EXECUTOR}:bb"
-
-
-class Clock:
-    """The reconciler's own time; the database's and Redis's go on by themselves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Pass:
-    """One reconciler, driven a pass at a time."""
-
-    def __init__(self, bench: Bench, *, name: str = "reconciler-1", **settings: float) -> None:
-        self.bench = bench
-        self.clock = Clock()
-        self.reconciler = Reconciler(
-            redis=bench.redis,
-            leases=bench.leases,
-            jobs=JobQueue(bench.redis, name="vimmon"),
-            repair=Repair(bench.engine),
-            settings=Settings.model_validate(settings),
-            name=name,
-            clock=self.clock,
-        )
-
-    def __call__(self, *, after_s: float = 10) -> Plan:
-        self.clock.now += after_s
-        self._age_what_redis_remembers(after_s)
-        found = self.reconciler.run_once()
-        assert found is not None
-        return found
-
-    def _age_what_redis_remembers(self, by_s: float) -> None:
-        """Redis has a clock of its own, which a test cannot advance."""
-        redis, key = self.bench.redis, self.bench.keys.epoch
-        if redis.type(key) == b"string":
-            run_id, _, since_ms = cast(bytes, redis.get(key)).decode().partition(":")
-            redis.set(key, f"{run_id}:{int(since_ms) - round(by_s * 1000)}")
-        self.reconciler._lookout._stuck_looked_s -= by_s
-
-    def settled(self) -> "Pass":
-        """With the first passes behind it: it knows the epoch, and has waited until it believes what it sees."""
-        self()
-        self(after_s=61)
-        return self
-
-
-def alive(bench: Bench, executor: str = EXECUTOR, **held: str) -> None:
-    """An executor's heartbeat, with what it holds."""
-    bench.redis.zadd(bench.keys.executors, {executor: time.time()})
-    bench.redis.hset(bench.keys.executor(executor), mapping={"held_rev": str(time.time_ns())})
-    bench.redis.pexpire(bench.keys.executor(executor), 30_000)
-    bench.redis.delete(bench.keys.held(executor))
-    if held:
-        bench.redis.hset(bench.keys.held(executor), mapping=dict[Any, Any](held))
-
-
-def watched(bench: Bench, name: str = "tokyo") -> Vim:
-    """A VIM whose monitor runs and has said REACHABLE."""
-    vim = bench.registered(name)
-    bench.vims.record_execution(vim.id, generation=1, execution_id=vim.action_id or "")
-    bench.ask(update_vim(vim, seq=1, holder=HOLDER))
-    return vim
 
 
 def jobs(bench: Bench) -> list[tuple[str | None, list[object]]]:
@@ -97,9 +22,7 @@ def jobs(bench: Bench) -> list[tuple[str | None, list[object]]]:
 
 @pytest.fixture
 def tokyo(bench: Bench) -> Vim:
-    vim = watched(bench)
-    alive(bench, **{vim.id: f"1:{vim.action_id}"})
-    return vim
+    return tokyo_of(bench)
 
 
 def test_where_all_is_well_nothing_is_done(bench: Bench, tokyo: Vim) -> None:
@@ -233,127 +156,6 @@ def test_a_deregistered_vim_keeps_its_tombstone_and_is_not_restarted(bench: Benc
     assert bench.redis.get(bench.keys.lease(tokyo.id)) == b"2:-"
 
 
-def test_a_monitor_that_hangs_in_a_living_executor_is_restarted(bench: Bench, tokyo: Vim) -> None:
-    run = Pass(bench).settled()
-    now = bench.leases.now_ms() / 1000
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{now - 170:.3f}"})
-    assert run(after_s=61).restarts == [], "it is late, but not for so long"
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{now - 400:.3f}"})
-    assert len(run(after_s=61).restarts) == 1
-
-
-def test_what_hangs_elsewhere_is_not_this_monitor(bench: Bench, tokyo: Vim) -> None:
-    """An older monitor of the VIM that hung, in an executor that lives."""
-    run = Pass(bench).settled()
-    alive(bench, "executor-2:7:bb", **{tokyo.id: "0:older"})
-    now = bench.leases.now_ms() / 1000
-    bench.redis.hset(bench.keys.seen("executor-2:7:bb"), mapping={tokyo.id: f"{now - 400:.3f}"})
-    assert run(after_s=61).restarts == []
-
-
-def test_when_the_clock_of_redis_is_set_back_nobody_is_believed_dead_for_a_minute(bench: Bench, tokyo: Vim) -> None:
-    run = Pass(bench).settled()
-    assert not run().holding
-    run_id, _, _ = cast(bytes, bench.redis.get(bench.keys.epoch)).decode().partition(":")
-    bench.redis.set(bench.keys.epoch, f"{run_id}:{bench.leases.now_ms() + 3_600_000}")
-    assert run().holding
-    assert not run(after_s=61).holding
-
-
-def test_what_was_seen_to_hang_hangs_until_the_next_look_but_not_its_successor(bench: Bench, tokyo: Vim) -> None:
-    run = Pass(bench).settled()
-    now = bench.leases.now_ms() / 1000
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{now - 400:.3f}"})
-    run.reconciler._memory = replace(
-        run.reconciler._memory, hold_until=run.clock.now + 1000
-    )  # it may restart nobody yet
-    assert (run(after_s=61).postponed, run().postponed) == (1, 1)
-    alive(bench, **{tokyo.id: "2:next"})
-    assert run.reconciler._lookout.look([tokyo.id]).stuck == {EXECUTOR: {}}
-
-
-def test_when_the_clock_of_redis_is_set_forward_nobody_hangs_for_that(bench: Bench, tokyo: Vim) -> None:
-    run = Pass(bench).settled()
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{bench.leases.now_ms() / 1000 - 3600:.3f}"})
-    lookout = run.reconciler._lookout
-    lookout._ahead_s = cast(float, lookout._ahead_s) - 3600  # by so much its clock has moved since the last pass
-    found = run(after_s=61)
-    assert (found.restarts, found.holding) == ([], True)
-    assert run().restarts == [], "its executor has yet to say by the new clock when it looked"
-    assert not run(after_s=61).holding
-
-
-@pytest.mark.parametrize("key", ["executors", "conductors", "reconciler"])
-def test_a_key_of_another_type_is_deleted_where_an_index_must_be(bench: Bench, tokyo: Vim, key: str) -> None:
-    run = Pass(bench, reconcile_interval_s=0.05).settled()
-    name = getattr(bench.keys, key)
-    bench.redis.delete(name)
-    bench.redis.hset(name, "x", "y")
-    stop = threading.Event()
-    thread = threading.Thread(target=run.reconciler.run, args=[stop])
-    thread.start()
-    try:
-        until(lambda: bench.redis.type(name) != b"hash")
-    finally:
-        stop.set()
-        thread.join(10)
-
-
-def test_one_odd_row_stops_no_repair_of_the_others(bench: Bench, tokyo: Vim, caplog: pytest.LogCaptureFixture) -> None:
-    """An id that is no name of a job, among those whose start never got to Mistral."""
-    osaka = watched(bench, "osaka")
-    run = Pass(bench).settled()
-    with bench.engine.begin() as connection:
-        connection.execute(text("UPDATE vims SET holder = NULL, execution_id = NULL, awaited_since = '2020-01-01'"))
-        connection.execute(text("UPDATE vims SET id = 'odd:one' WHERE name = 'tokyo'"))
-    run()
-    assert [job.args for job in run.reconciler._jobs.queue.get_jobs() if job.args] == [[osaka.id, osaka.generation]]
-    assert "repair_failed vim_id=odd:one" in caplog.text
-
-
-def test_a_type_of_another_version_among_what_hangs_stops_no_pass(bench: Bench, tokyo: Vim) -> None:
-    osaka = watched(bench, "osaka")
-    alive(bench, **{vim.id: f"1:{vim.action_id}" for vim in (tokyo, osaka)})
-    run = Pass(bench).settled()
-    with bench.engine.begin() as connection:
-        connection.execute(text("UPDATE vims SET type = 'of-the-future' WHERE name = 'tokyo'"))
-    now = bench.leases.now_ms() / 1000
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={vim.id: f"{now - 400:.3f}" for vim in (tokyo, osaka)})
-    assert [restart.vim_id for restart in run(after_s=61).restarts] == [osaka.id]
-
-
-def test_a_start_of_a_time_to_come_is_one_of_the_past(bench: Bench) -> None:
-    """The database's clock was set back."""
-    vim = bench.registered()
-    run = Pass(bench).settled()
-    with bench.engine.begin() as connection:
-        connection.execute(text("UPDATE vims SET awaited_since = '2999-01-01'"))
-    run()
-    assert [job.args for job in run.reconciler._jobs.queue.get_jobs() if job.args] == [[vim.id, 1]]
-
-
-def test_a_slow_probe_is_not_a_monitor_that_hangs(bench: Bench) -> None:
-    vim = watched(bench)
-    with bench.engine.begin() as connection:
-        probe = '{"kind": "tcp", "interval_s": 3600}'
-        connection.execute(text("UPDATE vims SET probe = :probe"), {"probe": probe})
-    alive(bench, **{vim.id: f"1:{vim.action_id}"})
-    run = Pass(bench).settled()
-    now = bench.leases.now_ms() / 1000
-    for idle_s, restarts in ((4000, 0), (11_000, 1)):
-        bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={vim.id: f"{now - idle_s:.3f}"})
-        assert len(run(after_s=61).restarts) == restarts
-
-
-def test_a_probe_of_another_version_stops_no_pass(bench: Bench, tokyo: Vim) -> None:
-    with bench.engine.begin() as connection:
-        connection.execute(text("UPDATE vims SET probe = '{\"kind\": \"of-the-future\"}', status = 'NEW'"))
-    now = bench.leases.now_ms() / 1000
-    bench.redis.hset(bench.keys.seen(EXECUTOR), mapping={tokyo.id: f"{now - 9000:.3f}"})
-    run = Pass(bench).settled()
-    assert run(after_s=61).restarts == []
-
-
 def test_what_an_executor_holds_is_read_again_when_it_says_so(bench: Bench, tokyo: Vim) -> None:
     run = Pass(bench).settled()
     bench.redis.hset(bench.keys.held(EXECUTOR), mapping={tokyo.id: "1:another"})
@@ -407,46 +209,3 @@ def test_mistral_is_searched_every_five_minutes(bench: Bench) -> None:
         for job in queue.get_jobs():
             job.delete()
     assert found == [[SWEEP], [], [], [SWEEP], [SWEEP]]
-
-
-GARBAGE_LEASE = "999999999999999:x"
-
-
-@pytest.mark.parametrize("where", ["lease", "held", "status"])
-def test_a_generation_that_leaps_too_far_is_garbage_and_heals(bench: Bench, tokyo: Vim, where: str) -> None:
-    run = Pass(bench).settled()
-    if where == "held":
-        alive(bench, **{tokyo.id: GARBAGE_LEASE})
-    elif where == "lease":
-        bench.redis.set(bench.keys.lease(tokyo.id), GARBAGE_LEASE)
-    else:
-        bench.redis.set(bench.keys.status(tokyo.id), f"1:999999999999999:UNREACHABLE:{HOLDER}")
-    for _ in range(3):
-        run()
-    row = bench.row(tokyo)
-    assert row["generation"] <= 2
-    assert bench.redis.get(bench.keys.lease(tokyo.id)) == f"{row['generation']}:{row['action_id']}".encode()
-    if where == "status":
-        assert bench.redis.get(bench.keys.status(tokyo.id)) == f"1:1:REACHABLE:{HOLDER}".encode()
-
-
-def test_a_lock_that_would_never_expire_is_nobodys(bench: Bench, tokyo: Vim) -> None:
-    bench.redis.set(bench.keys.reconciler, "x")
-    assert Pass(bench)() is not None
-
-
-@pytest.mark.parametrize("key", ["epoch", "executor", "held", "seen", "stranger"])
-def test_rubbish_in_redis_stops_no_pass(bench: Bench, tokyo: Vim, key: str) -> None:
-    other = watched(bench, "osaka")
-    alive(bench, "executor-2:1:cc", **{other.id: f"1:{other.action_id}"})
-    run = Pass(bench).settled()
-    if key == "stranger":
-        bench.redis.zadd(bench.keys.executors, {b"\xff\xfe": time.time()})
-    else:
-        odd = {"epoch": bench.keys.epoch, "executor": bench.keys.executor(EXECUTOR)}
-        odd |= {"held": bench.keys.held(EXECUTOR), "seen": bench.keys.seen(EXECUTOR)}
-        bench.redis.delete(odd[key])
-        bench.redis.rpush(odd[key], "rubbish")
-    for _ in range(3):
-        run(after_s=61)
-    assert bench.row(other)["generation"] == 1

@@ -10,7 +10,7 @@ from redis.retry import Retry
 from sqlalchemy import text
 
 from tests.integration.bench import Bench, upkeep
-from tests.integration.test_reconcile import Pass
+from tests.integration.passes import Pass
 from vimmon import Registry
 from vimmon.embedded.process import free_port
 from vimmon.errors import InvalidInput, NameTaken, VimChanged, VimNotFound
