@@ -169,8 +169,8 @@ async def test_without_a_free_descriptor_nothing_is_said_of_the_vim(
 
 async def test_the_timeout_begins_when_the_probes_turn_has_come() -> None:
     async with new_prober(concurrency=1) as prober, serving(silence) as port:
-        slow = asyncio.create_task(prober.probe(keystone(port, s=0.3)))
-        quick = asyncio.create_task(prober.probe(tcp(port, s=0.1)))
+        slow = asyncio.ensure_future(prober.probe(keystone(port, s=0.3)))
+        quick = asyncio.ensure_future(prober.probe(tcp(port, s=0.1)))
         await asyncio.sleep(0)
         assert (prober.running, prober.waiting) == (1, 1)
         check(await slow, DOWN, "no answer within 0.3 s")
@@ -224,7 +224,7 @@ async def test_a_probe_closes_its_connection_however_it_ends(
         await prober.probe(keystone(silent, scheme="https", s=0.05))
         proxied = {"auth_url": "https://vim.test", "preset": "plain", "proxy": f"http://127.0.0.1:{closing}"}
         await prober.probe(HttpProbe.model_validate(proxied))
-        cancelled = [asyncio.create_task(prober.probe(kind(silent))) for kind in (keystone, tcp)]
+        cancelled = [asyncio.ensure_future(prober.probe(kind(silent))) for kind in (keystone, tcp)]
         await turns(2)
         for task in cancelled:
             task.cancel()

@@ -83,7 +83,7 @@ async def test_the_trouble_of_one_host_is_not_told_of_another(pings: bool) -> No
             icmp(f"198.51.100.{number}", s=30) for number in range(50, 60)
         ]  # the kernel tells of 50 at once, all networks together
         async with new_prober() as prober:
-            lost = [asyncio.create_task(prober.probe(probe)) for probe in dead]
+            lost = [asyncio.ensure_future(prober.probe(probe)) for probe in dead]
             async with asyncio.timeout(10):
                 while not all(task.done() for task in lost):
                     check(await prober.probe(icmp()), UP, "ICMP reply")
@@ -109,7 +109,7 @@ async def test_what_a_router_says_is_told_at_once(kind: str, reason: str) -> Non
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         code = {"host": 1, "admin": 13}[kind]
         async with new_prober() as prober, overhearing() as next_request:
-            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
             request = await next_request()
             forge(request, kind=3, code=code, body=request.packet)
             outcome = await probing
@@ -124,7 +124,7 @@ async def test_what_a_router_only_advises_is_not_held_against_the_vim(kind: int,
     async def test() -> None:
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with new_prober() as prober, overhearing() as next_request:
-            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
             request = await next_request()
             forge(request, kind=kind, code=code, body=request.packet)
             check(await prober.probe(icmp("127.0.0.3", s=0.1)), DOWN, "no answer within 0.1 s")
@@ -157,7 +157,7 @@ async def test_a_reply_counts_only_with_address_sequence_id_and_nonce(wrong: dic
     async def test() -> None:
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with new_prober() as prober, overhearing() as next_request:
-            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
             request = await next_request()
             forge(request, **wrong)  # type: ignore[arg-type]  # of either kind
             check(await prober.probe(icmp("127.0.0.4", s=0.05)), DOWN, "no answer within 0.05 s")
@@ -173,11 +173,11 @@ async def test_the_id_changes_now_and_then_and_what_was_asked_under_the_old_one_
         now = time.monotonic()
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with Prober(clock=lambda: now) as prober, overhearing() as next_request:
-            probing = [asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))]
+            probing = [asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))]
             asked = [await next_request()]
             for passed_s in (CHANGE_AFTER_S - 1, 1):
                 now += passed_s
-                probing.append(asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30))))
+                probing.append(asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30))))
                 asked.append(await next_request())
             assert asked[0].ident == asked[1].ident != asked[2].ident
             for request in asked:
@@ -202,7 +202,7 @@ async def test_an_error_counts_only_with_what_was_sent(end: int, pings: bool) ->
     async def test() -> None:
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with new_prober() as prober, overhearing() as next_request:
-            probing = asyncio.create_task(prober.probe(icmp("127.0.0.2", s=30)))
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
             request = await next_request()
             other = bytearray(request.packet)
             other[end - 1] ^= 1
@@ -219,7 +219,7 @@ async def test_an_error_counts_only_with_what_was_sent(end: int, pings: bool) ->
 async def test_what_was_answered_in_time_but_read_late_counts() -> None:
     async def test() -> None:
         async with new_prober() as prober:
-            probing = [asyncio.create_task(prober.probe(icmp(f"127.0.0.{i % 250 + 1}", s=0.2))) for i in range(1000)]
+            probing = [asyncio.ensure_future(prober.probe(icmp(f"127.0.0.{i % 250 + 1}", s=0.2))) for i in range(1000)]
             while prober.running < len(probing):  # noqa: ASYNC110 - a turn of the loop, not a wait
                 await asyncio.sleep(0)
             time.sleep(0.3)  # noqa: ASYNC251 - the loop is late
@@ -261,7 +261,7 @@ async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
     async def test() -> None:
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with new_prober() as prober:
-            probing = asyncio.create_task(prober.probe(icmp(s=0.1)))
+            probing = asyncio.ensure_future(prober.probe(icmp(s=0.1)))
             while not prober.running:  # noqa: ASYNC110 - a turn of the loop, not a wait
                 await asyncio.sleep(0)
             probing.cancel()

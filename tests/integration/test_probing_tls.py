@@ -342,10 +342,10 @@ async def test_waiting_for_a_handshakes_turn_does_not_count_against_the_vim(auth
         serving(silence) as silent,
         serving(Web(300, VERSIONS), tls=authority.server()) as good,
     ):
-        slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=0.4)))
+        slow = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=0.4)))
         await eventually(lambda: prober._shared.handshakes.running == 1)
         trace = Trace()
-        quick = asyncio.create_task(prober.probe(secure(good, timeout_s=0.2), trace))
+        quick = asyncio.ensure_future(prober.probe(secure(good, timeout_s=0.2), trace))
         await eventually(lambda: prober.waiting == 1)
         check(await slow, DOWN, "no answer within 0.4 s")
         outcome = await quick
@@ -363,9 +363,9 @@ async def test_a_probe_cancelled_while_it_waits_for_a_handshakes_turn_leaves_it_
         serving(silence) as silent,
         serving(Web(300, VERSIONS), tls=authority.server()) as good,
     ):
-        slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=5)))
+        slow = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=5)))
         await eventually(lambda: prober._shared.handshakes.running == 1)
-        waiting = [asyncio.create_task(prober.probe(secure(good))) for _ in range(2)]
+        waiting = [asyncio.ensure_future(prober.probe(secure(good))) for _ in range(2)]
         await eventually(lambda: prober.waiting == 2)
         waiting[0].cancel()
         slow.cancel()

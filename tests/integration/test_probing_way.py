@@ -97,7 +97,7 @@ async def test_a_trace_ends_where_the_probe_did(prober: Prober) -> None:
 
 async def test_a_trace_tells_how_long_a_probe_waited_for_its_turn() -> None:
     async with new_prober(concurrency=1) as prober, serving(silence) as port:
-        first = asyncio.create_task(prober.probe(of("http", port, timeout_s=0.1)))
+        first = asyncio.ensure_future(prober.probe(of("http", port, timeout_s=0.1)))
         await asyncio.sleep(0)
         trace = Trace()
         check(await prober.probe(tcp(port), trace), UP, "connected")
@@ -117,7 +117,7 @@ async def test_1000_vims_are_on_time_while_the_names_of_others_are_never_found_o
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     async with Prober(resolver=Resolver(getaddrinfo=hang), concurrency=300) as prober, serving(silence) as port:
-        hanging = [asyncio.create_task(prober.probe(tcp(port, host=f"vim-{i}.test", s=30))) for i in range(100)]
+        hanging = [asyncio.ensure_future(prober.probe(tcp(port, host=f"vim-{i}.test", s=30))) for i in range(100)]
         await asyncio.sleep(0)
         waited_ms = []
 

@@ -98,7 +98,7 @@ class Executor(Process):
         self.parts.note(f"{self.name}: {monitor.assignment.action_id} leaves: {why}")
 
     def _probe(self) -> Steps:
-        """Host._start_probes, Host._probe: that takes no time here."""
+        """Host._start_probes, Host._probed: that takes no time here."""
         yield Block(lambda: min(self._probe_at.values(), default=NEVER))
         now = self.parts.now()
         alone = self.presence.silent_s > ALONE_AFTER_S

@@ -27,7 +27,7 @@ from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.log import event
 from vimmon.messages import Answer, UpdateVim
-from vimmon.probes import Probe
+from vimmon.probes import Outcome, Probe
 from vimmon.settings import Settings
 from vimmon.vim import VimStatus
 
@@ -67,7 +67,7 @@ class Host:
         self._checks = Checks(redis, self._keys, interval_s=settings.check_interval_s, rng=rng)
         self._monitors: dict[str, Monitor] = {}
         self._held: dict[str, Lease] = {}
-        self._probing: dict[str, asyncio.Task[None]] = {}
+        self._probing: dict[str, asyncio.Future[Outcome]] = {}
         self._caller = Caller(
             redis,
             self._keys,
@@ -110,8 +110,8 @@ class Host:
                 tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks.pause_s))
         finally:
             probing = list(self._probing.values())
-            for task in probing:
-                task.cancel()
+            for each in probing:
+                each.cancel()
             await asyncio.gather(*probing, return_exceptions=True)
 
     def take_on(self, assignment: Assignment) -> bool:
@@ -147,8 +147,8 @@ class Host:
         self._probes.remove(vim_id)
         self._checks.remove(vim_id)
         self._caller.forget(vim_id)
-        if task := self._probing.pop(vim_id, None):
-            task.cancel()
+        if probing := self._probing.pop(vim_id, None):
+            probing.cancel()
         self._suspicion.forget(vim_id, self._clock())
         self._presence.touch(vim_id)
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
@@ -169,37 +169,38 @@ class Host:
         monitor = self._monitors.get(vim_id)
         if monitor is None or vim_id in self._probing:
             return
-        task = asyncio.create_task(self._probe(monitor))
-        self._probing[vim_id] = task
-        task.add_done_callback(partial(self._probed, vim_id))
-
-    def _probe_of(self, vim_id: str) -> Probe | None:
-        monitor = self._monitors.get(vim_id)
-        return monitor.assignment.probe if monitor else None
-
-    def _probed(self, vim_id: str, task: asyncio.Task[None]) -> None:
-        if self._probing.get(vim_id) is task:
-            del self._probing[vim_id]
-
-    async def _probe(self, monitor: Monitor) -> None:
-        vim_id, probe = monitor.assignment.vim_id, monitor.assignment.probe
-        was_confirming = monitor.health.confirming
         try:
-            outcome = await self._prober.probe(probe)
+            probing = asyncio.ensure_future(self._prober.probe(monitor.assignment.probe))
         except Exception as bug:  # noqa: BLE001  # told by `_fail`
             self._fail(monitor, bug)
         else:
-            if self._monitors.get(vim_id) is monitor:
-                reached = outcome.status == VimStatus.REACHABLE
-                for witness in self._suspicion.saw(vim_id, reached, self._clock()):
-                    self._start_probe(witness)
-                self._suspect()
+            self._probing[vim_id] = probing
+            probing.add_done_callback(partial(self._probed, monitor))
+
+    def _probe_of(self, vim_id: str) -> Probe | None:
+        return monitor.assignment.probe if (monitor := self._monitors.get(vim_id)) else None
+
+    def _probed(self, monitor: Monitor, probing: asyncio.Future[Outcome]) -> None:
+        vim_id, probe = monitor.assignment.vim_id, monitor.assignment.probe
+        if self._probing.get(vim_id) is not probing:
+            return  # it was let go of
+        del self._probing[vim_id]
+        if probing.cancelled():
+            return
+        if isinstance(bug := probing.exception(), Exception):
+            self._fail(monitor, bug)
+        else:
+            outcome = probing.result()
+            for witness in self._suspicion.saw(vim_id, outcome.status == VimStatus.REACHABLE, self._clock()):
+                self._start_probe(witness)
+            self._suspect()
             self._conclude(monitor, monitor.observe, outcome)
         if self._monitors.get(vim_id) is not monitor:
             return
         self._presence.saw(vim_id)
-        if monitor.health.confirming or was_confirming:
-            interval_s = probe.confirm_interval_s if monitor.health.confirming else probe.interval_s
+        confirming = monitor.health.confirming
+        if confirming or self._probes.interval_s(vim_id) != probe.interval_s:
+            interval_s = probe.confirm_interval_s if confirming else probe.interval_s
             self._probes.reschedule(vim_id, interval_s, self._clock())
 
     def _suspect(self) -> None:

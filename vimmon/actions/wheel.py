@@ -98,6 +98,11 @@ class Wheel:
             self._place(key, entry, self._moved(entry), now)
         return [key for key, _ in fired]
 
+    def interval_s(self, key: str) -> float | None:
+        """What `key` was last given; None for a key that is not there."""
+        entry = self._entries.get(key)
+        return entry.interval_s if entry else None
+
     def lag_s(self, key: str) -> float:
         """How late the last firing of `key` was; 0 before the first, and for a key that is not there."""
         entry = self._entries.get(key)

@@ -66,12 +66,20 @@ class Prober:
         """How many probes queue, for their turn or for a TLS handshake: a lag of this prober, never a VIM's failure."""
         return self._turns.waiting + self._echo_turns.waiting + self._shared.handshakes.waiting
 
-    async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
+    def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
         """What the VIM answers. The timeout begins when the probe's turn has come. May be cancelled at any time.
 
         A `trace` is filled in on the way, however the probe ends. Raises InvalidInput for an auth_url that cannot be
-        probed, which `parse_probe` does not let through.
+        probed, which `parse_probe` does not let through. What is returned has begun already, and is a future, where it
+        only awaits the reply; else it is a coroutine.
         """
+        if trace is None and type(probe) is IcmpProbe:
+            asked = icmp.ask_now(probe, self._shared, self._echo_turns)
+            if asked is not None:
+                return asked
+        return self._probe(probe, trace)
+
+    async def _probe(self, probe: Probe, trace: Trace | None) -> Outcome:
         turns = self._echo_turns if type(probe) is IcmpProbe else self._turns
         began = self._clock() if trace else 0.0
         if not turns.take_now():

@@ -7,9 +7,10 @@ may have gone wrong.
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from vimmon.actions.probing.echo_socket import EchoSocket
+from vimmon.actions.probing.echo_socket import EchoSocket, Told
 from vimmon.actions.probing.resolver import Address
 
 CHANGE_AFTER_S = 60.0
@@ -38,21 +39,30 @@ class Echo:
 
         Raises OSError when an error came instead, Trouble where this host may not ask.
         """
+        reply: asyncio.Future[float | OSError | None] = self._loop.create_future()
+        chosen, sequence = self.send(address, source, ends_at, partial(_settle, reply))
+        try:
+            found = await reply
+        finally:
+            chosen.waiting.pop(sequence, None)
+            self._close_if_done(chosen)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    def send(self, address: Address, source: str | None, ends_at: float, told: Told) -> tuple[EchoSocket, int]:
+        """The request that was sent. `told` is called once, with what `ask` would return or raise.
+
+        Raises OSError or Trouble when it was not sent; then `told` is not called.
+        """
         current = self._current if address.family is AF_INET else self._current6
         found = current.get(source)
         if found is None or self._clock() >= found.change_at:
             found = self._change(current, address.family, source)
         chosen = found.socket
-        sequence = chosen.send(address, ends_at)
-        waiting = chosen.waiting[sequence]
+        sequence = chosen.send(address, ends_at, told)
         self._end_later(chosen, sequence, ends_at)
-        try:
-            return await waiting.reply
-        finally:
-            del chosen.waiting[sequence]
-            if chosen in self._retired and not chosen.waiting:
-                self._retired.remove(chosen)
-                chosen.close()
+        return chosen, sequence
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
@@ -84,13 +94,23 @@ class Echo:
 
     def _end(self, chosen: EchoSocket, slot: int) -> None:
         """Ends the waiting of a slot. What has arrived already counts: if it was read late, that was our own fault."""
-        found = [chosen.waiting.get(sequence) for sequence in chosen.ending.pop(slot, ())]
-        late = [each for each in found if each and each.ends_at < slot * SLOT_S and not each.reply.done()]
-        if not late:
-            return
-        for _ in range(READS_MAX):
-            if not chosen.read():
-                break
-        for waiting in late:
-            if not waiting.reply.done():
-                waiting.reply.set_result(None)
+        late = [sequence for sequence in chosen.ending.pop(slot, ()) if sequence in chosen.waiting]
+        late = [sequence for sequence in late if chosen.waiting[sequence].ends_at < slot * SLOT_S]
+        if late:
+            for _ in range(READS_MAX):
+                if not chosen.read():
+                    break
+            for sequence in late:
+                if waiting := chosen.waiting.pop(sequence, None):
+                    waiting.told(None)
+        self._close_if_done(chosen)
+
+    def _close_if_done(self, chosen: EchoSocket) -> None:
+        if not chosen.waiting and chosen in self._retired:
+            self._retired.remove(chosen)
+            chosen.close()
+
+
+def _settle(reply: "asyncio.Future[float | OSError | None]", found: float | OSError | None) -> None:
+    if not reply.done():
+        reply.set_result(found)

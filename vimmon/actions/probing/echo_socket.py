@@ -31,10 +31,13 @@ NOT_ALLOWED = (
 )
 
 
-class Waiting(NamedTuple):
-    """A request that was sent. `reply` becomes the round-trip time in s, or None when the time is over."""
+Told = Callable[[float | OSError | None], None]  # the round-trip time in s; None: the time is over
 
-    reply: "asyncio.Future[float | None]"
+
+class Waiting(NamedTuple):
+    """A request that was sent. Whoever takes it out of those that wait has `told` called."""
+
+    told: Told
     ip: str
     nonce: bytes
     sent_at: float
@@ -69,8 +72,8 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, address: Address, ends_at: float) -> int:
-        """The sequence number of a request that was sent, and waits. Raises OSError."""
+    def send(self, address: Address, ends_at: float, told: Told) -> int:
+        """The sequence number of a request that was sent, and waits. Raises OSError; then nothing is told."""
         sequence = self._sequence
         while (sequence := (sequence + 1) & 0xFFFF) in self.waiting:
             pass
@@ -78,7 +81,7 @@ class EchoSocket:
         nonce = next(self._nonces)
         packet = echo_packets.request(self._request_type, self._ident, sequence, nonce, checksum=self._has_ip_header)
         ip, _, *zone = address.sockaddr
-        self.waiting[sequence] = Waiting(self._loop.create_future(), ip, nonce, self._clock(), ends_at)
+        self.waiting[sequence] = Waiting(told, ip, nonce, self._clock(), ends_at)
         try:
             self._send(packet, (ip, 0, *zone))
         except BaseException:
@@ -125,9 +128,9 @@ class EchoSocket:
             and waiting.ip == ip
             and packet[at + 8 : at + 16] == waiting.nonce
             and (ident == self._ident or not self._raw)
-            and not waiting.reply.done()
         ):
-            waiting.reply.set_result(self._clock() - waiting.sent_at)
+            del self.waiting[sequence]
+            waiting.told(self._clock() - waiting.sent_at)
 
     def _read_errors(self) -> None:
         """Empties the queue of errors: while one is in it, the socket calls for attention."""
@@ -146,9 +149,9 @@ class EchoSocket:
             and waiting.ip == ip
             and request[8:16] in (waiting.nonce, b"")  # a router may give back the header alone
             and (ident == self._ident or not self._raw)
-            and not waiting.reply.done()
         ):
-            waiting.reply.set_exception(error)
+            del self.waiting[sequence]
+            waiting.told(error)
 
 
 def _nonces() -> Iterator[bytes]:

@@ -106,6 +106,17 @@ class Resolver:
             raise Trouble(known.trouble)
         return [each.at(port) for each in known.hosts]
 
+    def known(self, host: str, port: int) -> Sequence[Address] | None:
+        """The same, where it is known and nobody has to be asked, else None."""
+        if "%" in host:
+            return None
+        if literal := _remembered_at(host, port):
+            return literal
+        known = self._known.get(host)
+        if known is None or known.trouble or self._clock() >= known.fresh_until:
+            return None
+        return [each.at(port) for each in known.hosts]
+
     @property
     def looking_up(self) -> int:
         """How many names are being looked up, or wait for a thread."""
