@@ -195,9 +195,11 @@ async def test_a_lower_generation_that_comes_late_is_ignored(lone_host: Host) ->
 # What goes wrong with one
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["in its task", "before there is one"])
 async def test_the_bug_of_one_is_told_and_the_others_go_on(
-    host: Host, prober: ScriptedProber, conductor: Conductor, caplog: pytest.LogCaptureFixture
+    host: Host, prober: ScriptedProber, conductor: Conductor, caplog: pytest.LogCaptureFixture, at_once: bool
 ) -> None:
+    prober.at_once = at_once
     ill, well = await watched(host, conductor), await watched(host, conductor)
 
     def bug() -> Outcome:

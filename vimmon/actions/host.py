@@ -169,13 +169,13 @@ class Host:
         monitor = self._monitors.get(vim_id)
         if monitor is None or vim_id in self._probing:
             return
+        probing: asyncio.Future[Outcome]
         try:
             probing = asyncio.ensure_future(self._prober.probe(monitor.assignment.probe))
         except Exception as bug:  # noqa: BLE001  # told by `_fail`
-            self._fail(monitor, bug)
-        else:
-            self._probing[vim_id] = probing
-            probing.add_done_callback(partial(self._probed, monitor))
+            (probing := asyncio.get_running_loop().create_future()).set_exception(bug)
+        self._probing[vim_id] = probing
+        probing.add_done_callback(partial(self._probed, monitor))
 
     def _probe_of(self, vim_id: str) -> Probe | None:
         return monitor.assignment.probe if (monitor := self._monitors.get(vim_id)) else None
