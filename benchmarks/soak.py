@@ -33,13 +33,23 @@ SETTLE_S = 3.0  # an idle host has connected, and loaded what it needs
 READY_S = 120.0
 MIB = 1024 * 1024
 CPU_MAX, MEMORY_MAX_MIB, P99_MAX_MS = 3, 64, 250
-HEADINGS = ("", "probes/s", "CPU % of a core", "MiB above idle", "lag p50 ms", "p99 ms", "longest ms", "false changes")
+HEADINGS = (
+    "",
+    "probes/s",
+    "CPU % of a core",
+    "MiB above idle",
+    "lag p50 ms",
+    "p99 ms",
+    "longest ms",
+    "queued",
+    "false changes",
+)
 
 
 @dataclass(frozen=True)
 class Soak:
-    """One run. `lag_*` is how late probes were started; `false_changes`: rows of the history, and VIMs, that are not
-    REACHABLE."""
+    """One run. `lag_*` is how late probes were started, as far as the wheel knows; `queued`, how many of them at most
+    waited for their turn then. `false_changes`: rows of the history, and VIMs, that are not REACHABLE."""
 
     per_s: float
     cpu_percent: float
@@ -47,6 +57,7 @@ class Soak:
     lag_p50_ms: float
     lag_p99_ms: float
     lag_max_ms: float
+    queued: int
     false_changes: int
 
 
@@ -82,7 +93,7 @@ def soak(kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds
         found = executor.ask(order="tell")
         late_ms = {int(ms): count for ms, count in found["late_ms"]}
         above = (_resident(executor) - idle) / MIB
-        probes = sum(late_ms.values())
+        probes = found["started"]
         if found["held"] != monitors or found["stale"] or not 0.9 < probes / (monitors * wall_s / INTERVAL_S) < 1.1:
             raise NotSoaked(
                 f"{kind}: {found['held']} held, {found['stale']} not probed, {probes} probes in {wall_s:.0f} s"
@@ -94,6 +105,7 @@ def soak(kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds
             _percentile(late_ms, 0.5),
             _percentile(late_ms, 0.99),
             max(late_ms),
+            found["queued"],
             _false_changes(place),
         )
 

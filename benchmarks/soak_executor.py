@@ -20,21 +20,24 @@ from vimmon.settings import Settings
 from vimmon.vim import VimStatus
 
 ADDRESSES_A_NET = 250
+ONE_IN = 10  # those of a slot are late together
 
 
 class Soaked:
-    """A host whose wheel notes how late each probe was started, in ms: not a sample of them, all."""
+    """A host whose wheel notes how many probes were started, and how late, in ms: of one in ten."""
 
     def __init__(self, host: Host, prober: Prober) -> None:
         self._host = host
         self._prober = prober
         self._late: Counter[int] = Counter()
         self._queued = 0
+        self._started = 0
         due = host._probes.due
 
         def noted(now: float) -> list[str]:
             fired, lag_s = due(now), host._probes.lag_s
-            self._late.update([int(lag_s(vim_id) * 1000) for vim_id in fired])
+            self._started += len(fired)
+            self._late.update([int(lag_s(vim_id) * 1000) for vim_id in fired[::ONE_IN]])
             self._queued = max(self._queued, prober.waiting)
             return fired
 
@@ -51,7 +54,7 @@ class Soaked:
     def begin(self) -> dict[str, Any]:
         """From now on is counted."""
         self._late.clear()
-        self._queued = 0
+        self._queued = self._started = 0
         return {}
 
     def tell(self) -> dict[str, Any]:
@@ -63,12 +66,12 @@ class Soaked:
         return {
             "held": len(self._host.held),
             "acknowledged": sum(_stands(one.acknowledged) for one in monitors.values()),
-            "confirming": sum(one.health.confirming for one in monitors.values()),
             "stale": sum(
                 ended[vim_id] > 1.1 * one.assignment.probe.interval_s + one.assignment.probe.timeout_s
                 for vim_id, one in monitors.items()
             ),
             "late_ms": sorted(self._late.items()),
+            "started": self._started,
             "queued": self._queued,
         }
 

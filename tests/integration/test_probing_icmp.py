@@ -14,6 +14,7 @@ from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
 from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import CHANGE_AFTER_S
+from vimmon.actions.probing.resolver import Resolver
 from vimmon.probes import IcmpProbe, Outcome, Trace
 
 NOT_ALLOWED = (
@@ -268,8 +269,41 @@ async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
             await asyncio.gather(probing, return_exceptions=True)
             assert prober.running == 0
             check(await prober.probe(icmp(s=0.2)), DOWN, "no answer within 0.2 s")  # past the time of the other
+            assert prober.running == 0
 
     await in_own_network(test)
+
+
+async def test_every_probe_gives_its_turn_back_however_it_ends() -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            check(await prober.probe(icmp()), UP, "ICMP reply")
+            check(await prober.probe(icmp("192.0.2.1")), UNKNOWN, "cannot probe: this host has no route to the network")
+            check(await prober.probe(icmp("198.51.100.77", s=30)), DOWN, "no route to host")
+            set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+            check(await prober.probe(icmp(s=0.05)), DOWN, "no answer within 0.05 s")
+            assert prober.running == 0
+
+    await in_own_network(test)
+
+
+async def test_only_what_has_to_wait_for_more_than_the_reply_needs_a_task() -> None:
+    async def test() -> None:
+        async with Prober(resolver=Resolver(getaddrinfo=addresses_of)) as prober:
+            one, two = (IcmpProbe(auth_url=f"http://{name}.test:5000") for name in ("one", "two"))
+            for probe in (one, two):
+                check(await prober.probe(probe), UP, "ICMP reply")
+            for probe, at_once in ((one, True), (two, False), (icmp(), True), (icmp(source="127.0.0.5"), False)):
+                probing = prober.probe(probe)
+                assert isinstance(probing, asyncio.Future) is at_once
+                check(await probing, UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+def addresses_of(name: bytes, *_: object, **__: object) -> list[tuple[object, ...]]:
+    addresses = ["127.0.0.7"] if name == b"one.test" else ["127.0.0.8", "127.0.0.9"]
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
 
 async def expect_all(prober: Prober, probes: list[IcmpProbe]) -> None:

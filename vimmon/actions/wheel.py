@@ -87,9 +87,12 @@ class Wheel:
         fired: list[tuple[str, _Entry]] = []
         for at in range(max(first, tick - len(self._slots) + 1), tick + 1):
             slot = self._slot(at)
-            ready = [(key, entry) for key, entry in slot.items() if entry.tick <= tick]
-            for key, _ in ready:
-                del slot[key]
+            ready = [each for each in slot.items() if each[1].tick <= tick]
+            if len(ready) == len(slot):
+                slot.clear()
+            else:
+                for key, _ in ready:
+                    del slot[key]
             fired += ready
         self._done = max(tick, first - 1)
         for key, entry in fired:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from vimmon.actions.probing.reasons import Trouble, no_answer, of_connecting, reachable
-from vimmon.actions.probing.resolver import Address
+from vimmon.actions.probing.resolver import Address, literal_in
 from vimmon.actions.probing.turns import Turns
 from vimmon.actions.probing.wire import ANY_FAMILY, Shared, Wire
 from vimmon.probes import IcmpProbe, Outcome
@@ -46,8 +46,7 @@ def ask_now(probe: IcmpProbe, shared: Shared, turns: Turns) -> Asked | None:
     """
     if probe.source_address is not None or probe.ip_family is not ANY_FAMILY:
         return None
-    target = probe.next_hop
-    addresses = shared.resolver.known(target.host, target.port)
+    addresses = literal_in(probe.auth_url) or shared.resolver.known(probe.next_hop.host, probe.next_hop.port)
     if addresses is None or len(addresses) > 1 or not turns.take_now():
         return None
     asked = Asked(probe, turns, shared.loop)

@@ -18,6 +18,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from vimmon.actions.probing.reasons import Trouble, cannot_probe, of_connecting, unreachable
+from vimmon.probe_checks import target_of
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
 
@@ -107,11 +108,7 @@ class Resolver:
         return [each.at(port) for each in known.hosts]
 
     def known(self, host: str, port: int) -> Sequence[Address] | None:
-        """The same, where it is known and nobody has to be asked, else None."""
-        if "%" in host:
-            return None
-        if literal := _remembered_at(host, port):
-            return literal
+        """The addresses of a name, where they are known and nobody has to be asked, else None."""
         known = self._known.get(host)
         if known is None or known.trouble or self._clock() >= known.fresh_until:
             return None
@@ -190,6 +187,14 @@ def _literal_at(host: str, port: int) -> tuple[Address] | None:
 
 
 _remembered_at = lru_cache(maxsize=32_768)(_literal_at)  # without a zone: the number of that may change
+
+
+@lru_cache(maxsize=32_768)
+def literal_in(auth_url: str) -> tuple[Address] | None:
+    """The address that an auth_url names. None: it has a name, or an address with a zone. Found in a single step: what
+    thousands of probes look up is in nobody's cache, and each step costs more than it seems to."""
+    target = target_of(auth_url)
+    return None if "%" in target.host else _literal_at(target.host, target.port)
 
 
 def bind_address(address: str) -> Address:
