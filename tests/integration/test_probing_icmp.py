@@ -1,6 +1,7 @@
 """What the icmp probe finds on real networks: its own loopback, links to nowhere, and hosts that forbid it to ask."""
 
 import asyncio
+import os
 import socket
 import struct
 import time
@@ -185,6 +186,23 @@ async def test_the_id_changes_now_and_then_and_what_was_asked_under_the_old_one_
                 forge(request)
             for outcome in await asyncio.gather(*probing):
                 check(outcome, UP, "ICMP reply")
+
+    await in_own_network(test)
+
+
+async def test_the_socket_of_an_old_id_is_closed_when_nothing_waits_for_it_any_more() -> None:
+    async def test() -> None:
+        now = time.monotonic()
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with Prober(clock=lambda: now) as prober:
+            silent = asyncio.ensure_future(prober.probe(icmp(s=0.1)))
+            files = len(os.listdir("/proc/self/fd"))
+            now += CHANGE_AFTER_S
+            later = asyncio.ensure_future(prober.probe(icmp(s=30)))
+            assert len(os.listdir("/proc/self/fd")) == files + 1
+            check(await silent, DOWN, "no answer within 0.1 s")
+            assert len(os.listdir("/proc/self/fd")) == files
+            later.cancel()
 
     await in_own_network(test)
 
