@@ -15,10 +15,10 @@ log = logging.getLogger("vimmon.conductor")
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vimmon.conductor", description=__doc__)
-    parser.add_argument("--rpc", type=_count, default=1, metavar="N", help="processes that answer actions (default 1)")
-    parser.add_argument(
-        "--workers", type=_count, default=1, metavar="N", help="processes that talk to Mistral (default 1)"
-    )
+    for part, what in (("rpc", "answer actions"), ("workers", "talk to Mistral")):
+        number = getattr(Parts, part)
+        help_ = f"processes that {what} (default {number})"
+        parser.add_argument(f"--{part}", type=_count, default=number, metavar="N", help=help_)
     parser.add_argument("--no-upkeep", action="store_true", help="leave the upkeep to other conductors")
     parser.add_argument("--no-reconcile", action="store_true", help="leave the reconciling to other conductors")
     given = parser.parse_args(arguments)

@@ -41,7 +41,7 @@ class Parts:
     """How many processes of which kind."""
 
     rpc: int = 1
-    workers: int = 1
+    workers: int = 2  # Mistral's API is never waited for by all of them
     upkeep: bool = True
     reconcile: bool = True
 

@@ -1,4 +1,4 @@
-"""An RQ worker: carries out the jobs that talk to Mistral, each in a forked process.
+"""An RQ worker: carries out the jobs that talk to Mistral, in a forked process that ends when there are no more.
 
 It ends with SIGTERM, or when its standard input does, whose other end the conductor holds: no worker outlives it.
 """
@@ -10,14 +10,15 @@ import sys
 import threading
 from typing import Any
 
-from rq import Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 import vimmon.mistral.jobs  # noqa: F401  # loaded once here instead of in each forked process
+from vimmon.conductor.horse import HorseWorker
 from vimmon.errors import VimmonError
 from vimmon.lease.connection import connect
 from vimmon.log import event, setup_logging
+from vimmon.registry.database import open_engine
 from vimmon.settings import load_settings
 
 log = logging.getLogger("vimmon.conductor.worker")
@@ -28,7 +29,7 @@ POLL_S = 2
 ABANDONED_AFTER_S = 15  # a job whose worker has said nothing for so long is done again by another
 
 
-class JobWorker(Worker):
+class JobWorker(HorseWorker):
     """RQ's worker, that gives its job back when it has to leave and the job takes too long."""
 
     def handle_warm_shutdown_request(self) -> None:
@@ -68,6 +69,7 @@ def main() -> None:
         log_job_description=False,
     )
     worker.log_result_lifespan = False
+    open_engine(settings.database_url.get_secret_value()).dispose()  # its driver is loaded once here, too
     worker.work(logging_level="WARNING")
 
 

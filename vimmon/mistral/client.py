@@ -33,10 +33,10 @@ class MistralClient:
         session, url = _open(settings, environment(environ))
         self._client = Client(mistral_url=url, session=session, enforce_raw_definitions=True)
 
-    def ensure_workflow(self, vim_id: str, installation: str) -> None:
-        """The VIM's workflow is there afterwards, whoever made it."""
+    def ensure_workflow(self, vim_id: str, installation: str, *, new: bool = False) -> None:
+        """The VIM's workflow is there afterwards, whoever made it. `new`: most likely it is not there yet."""
         with _understood():
-            if _absent_is_none(lambda: self._client.workflows.get(workflow_name(vim_id))) is None:
+            if new or _absent_is_none(lambda: self._client.workflows.get(workflow_name(vim_id))) is None:
                 try:
                     self._client.workflows.create(definition(vim_id, installation))
                 except APIException as error:

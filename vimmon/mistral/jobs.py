@@ -70,7 +70,7 @@ def carry_out_start(with_: Tools, vim_id: str, generation: int) -> None:
             carry_out_stop(with_, vim_id, None)
         return
     probe = probe_for(wanted.type, wanted.auth_url, wanted.probe).model_dump(mode="json")
-    with_.mistral.ensure_workflow(vim_id, with_.vims.installation_id())
+    with_.mistral.ensure_workflow(vim_id, with_.vims.installation_id(), new=generation == 1)
     execution_id = with_.mistral.start(
         vim_id,
         wanted.action_id,
