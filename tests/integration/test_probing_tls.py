@@ -3,10 +3,16 @@
 import asyncio
 import contextlib
 import datetime
+import fcntl
 import os
+import resource
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +35,7 @@ from tests.support.servers import (
     serving,
     silence,
 )
-from vimmon.actions.probing import Prober, tls
+from vimmon.actions.probing import Prober, tls, tls_files
 from vimmon.probes import HttpProbe, Outcome, Trace
 from vimmon.vim import VimStatus
 
@@ -47,9 +53,26 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
     return authority
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    def pass_a_look(self) -> None:
+        """Until files are looked at again."""
+        self.ahead_s += tls.LOOK_AFTER_S
+
+
 @pytest.fixture
-async def prober(authority: Authority) -> AsyncIterator[Prober]:
-    async with new_prober() as prober:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def prober(authority: Authority, clock: Clock) -> AsyncIterator[Prober]:
+    async with new_prober(clock=clock) as prober:
         yield prober
 
 
@@ -111,16 +134,16 @@ async def test_https_to_a_plain_port_says_that_it_does_not_speak_tls(prober: Pro
 
 
 async def test_without_ca_certificates_nothing_is_said_of_the_vim_until_there_are_some(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
-        async with Prober() as prober:
-            probe = keystone(port, scheme="https")
-            reason = "cannot probe: this host has no CA certificates (package ca-certificates?)"
-            check(await prober.probe(probe), UNKNOWN, reason)
-            monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-            check(await prober.probe(probe), UP, "HTTP 300")
+        probe = keystone(port, scheme="https")
+        reason = "cannot probe: this host has no CA certificates (package ca-certificates?)"
+        check(await prober.probe(probe), UNKNOWN, reason)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        clock.pass_a_look()
+        check(await prober.probe(probe), UP, "HTTP 300")
 
 
 # Settings
@@ -164,45 +187,162 @@ async def test_a_ca_file_is_trusted_instead_of_the_hosts_own(
         check(await prober.probe(secure(port)), DOWN, "certificate not trusted")
 
 
-async def test_a_file_that_changes_is_read_again(prober: Prober, authority: Authority, tmp_path: Path) -> None:
+async def test_a_file_that_changes_is_read_again(
+    prober: Prober, authority: Authority, clock: Clock, tmp_path: Path
+) -> None:
     private = Authority(tmp_path, "private")
     async with serving(Web(300, VERSIONS), tls=private.server()) as port:
         probe = secure(port, ca_file=tmp_path / "ca.pem")
         missing = f"cannot probe: ca_file: no such file or directory ({tmp_path}/ca.pem)"
         check(await prober.probe(probe), UNKNOWN, missing)
         (tmp_path / "ca.pem").write_bytes(authority.file.read_bytes())
+        clock.pass_a_look()
         check(await prober.probe(probe), DOWN, "certificate not trusted")
         (tmp_path / "new.pem").write_bytes(private.file.read_bytes())
         os.replace(tmp_path / "new.pem", tmp_path / "ca.pem")
+        clock.pass_a_look()
         check(await prober.probe(probe), UP, "HTTP 300")
 
 
+async def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    prober: Prober, authority: Authority, clock: Clock
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        probe = secure(port, ca_file=authority.file)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            reason = f"cannot probe: ca_file: too many open files ({authority.file})"
+            check(await prober.probe(probe), UNKNOWN, reason)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        check(await prober.probe(probe), UNKNOWN, reason)
+        clock.pass_a_look()
+        check(await prober.probe(probe), UP, "HTTP 300")
+
+
+async def test_new_permissions_of_a_file_are_a_change(prober: Prober, authority: Authority, clock: Clock) -> None:
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        probe = secure(port, ca_file=authority.file)
+        check(await prober.probe(probe), UP, "HTTP 300")
+        [before] = [made for how, (made, _) in prober._shared.contexts._made.items() if how.ca_file]
+        authority.file.chmod(0o640)
+        clock.pass_a_look()
+        check(await prober.probe(probe), UP, "HTTP 300")
+        [after] = [made for how, (made, _) in prober._shared.contexts._made.items() if how.ca_file]
+    assert after.context is not before.context
+
+
+@contextlib.contextmanager
+def hanging(file: Path) -> Iterator[None]:
+    """Whoever opens the file inside is kept waiting, as by a network file system whose server is gone."""
+    with file.open("rb+") as held:
+        fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # what tells of it is ignored
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        try:
+            yield
+        finally:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "client_cert_file", "client_key_file"])
+async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr(tls, "READING_S", 0.3)
+    certificate, key = authority.sign("client")
+    files: dict[str, Any] = {"ca_file": authority.file, "client_cert_file": certificate, "client_key_file": key}
+    reason = f"cannot probe: reading {setting} takes too long ({files[setting]})"
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        probe = secure(port, timeout_s=0.2, **files)
+        with hanging(files[setting]):
+            held_up = asyncio.create_task(prober.probe(probe))
+            check(await prober.probe(secure(port, verify=False)), UP, "HTTP 300")
+            assert not held_up.done()
+            check(await held_up, UNKNOWN, reason)
+            check(await prober.probe(probe), UNKNOWN, reason)
+            assert len(prober._shared.contexts._readings) == 1
+        await eventually(lambda: not prober._shared.contexts._readings)
+        check(await prober.probe(probe), UP, "HTTP 300")
+
+
+async def test_what_was_read_stays_in_use_when_its_file_hangs(
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "READING_S", 0.1)
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        probe = secure(port, ca_file=authority.file)
+        check(await prober.probe(probe), UP, "HTTP 300")
+        os.utime(authority.file, (0, 0))
+        clock.pass_a_look()
+        with hanging(authority.file):
+            check(await prober.probe(probe), UP, "HTTP 300")
+            assert prober._shared.contexts._readings
+        await eventually(lambda: not prober._shared.contexts._readings)
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "client_cert_file", "client_key_file"])
+async def test_what_is_no_regular_file_is_not_opened(
+    prober: Prober, authority: Authority, tmp_path: Path, setting: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    files: dict[str, Any] = {"client_cert_file": authority.file, setting: tmp_path / "pipe"}
+    reason = f"cannot probe: {setting} is not a regular file ({tmp_path}/pipe)"
+    check(await prober.probe(secure(1, **files)), UNKNOWN, reason)
+
+
+async def test_files_are_looked_at_in_threads_and_not_at_every_probe(
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    stat = os.stat
+
+    def note(file: str) -> os.stat_result:
+        threads.append(threading.current_thread())
+        return stat(file)
+
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        probe = secure(port, ca_file=authority.file)
+        check(await prober.probe(probe), UP, "HTTP 300")
+        monkeypatch.setattr(os, "stat", note)
+        for _ in range(3):
+            check(await prober.probe(probe), UP, "HTTP 300")
+        assert not threads
+        clock.pass_a_look()
+        for _ in range(3):
+            check(await prober.probe(probe), UP, "HTTP 300")
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+
+
 async def test_the_hosts_own_cas_are_read_again_when_they_change(
-    prober: Prober, authority: Authority, tmp_path: Path
+    prober: Prober, authority: Authority, clock: Clock, tmp_path: Path
 ) -> None:
     new = Authority(tmp_path, "new")
     async with serving(Web(300, VERSIONS), tls=new.server()) as port:
         check(await prober.probe(secure(port)), DOWN, "certificate not trusted")
         os.replace(new.file, authority.file)
+        clock.pass_a_look()
         check(await prober.probe(secure(port)), UP, "HTTP 300")
 
 
 async def test_a_context_is_made_once_for_all_probes_with_the_same_files(
-    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    make = tls._context
+    make = tls_files._context
 
-    def count(how: tls._How) -> ssl.SSLContext | Outcome:
+    def count(how: tls_files.How, note: tls_files.Note) -> ssl.SSLContext | Outcome:
         made.append(how)
-        return make(how)
+        return make(how, note)
 
-    monkeypatch.setattr(tls, "_context", count)
+    monkeypatch.setattr(tls_files, "_context", count)
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         for _ in range(3):
             check(await prober.probe(secure(port)), UP, "HTTP 300")
             check(await prober.probe(secure(port, ca_file=authority.file)), UP, "HTTP 300")
-    assert len(made) == 1  # the one with the host's own CAs was made with the prober
+            clock.pass_a_look()
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize("separate", [True, False])
@@ -257,6 +397,28 @@ async def test_a_client_certificate_that_cannot_be_used_is_the_probers_trouble(
     authority.sign("locked", password=b"secret")
     files: dict[str, Any] = {"client_cert_file": tmp_path / cert} | ({"client_key_file": tmp_path / key} if key else {})
     check(await prober.probe(secure(1, **files)), UNKNOWN, f"cannot probe: {reason.format(tmp_path)}"[:200])
+
+
+AT_A_TERMINAL = """
+import fcntl, sys, termios
+from vimmon.actions.probing.tls_files import How, look
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+print(look(How(False, None, *sys.argv[1:]), None, lambda _: None).context.reason)
+"""
+
+
+def test_nobody_is_asked_for_a_keys_password(authority: Authority) -> None:
+    certificate, key = authority.sign("locked", password=b"secret")
+    screen, terminal = os.openpty()
+    try:
+        command = [sys.executable, "-c", AT_A_TERMINAL, str(certificate), str(key)]
+        asked = subprocess.run(
+            command, stdin=terminal, capture_output=True, text=True, start_new_session=True, timeout=20
+        )
+    finally:
+        os.close(terminal)
+        os.close(screen)
+    assert asked.stdout.startswith(f"cannot probe: {BAD_PEM}"), asked.stderr
 
 
 async def test_a_ca_file_without_certificates_is_the_probers_trouble(prober: Prober, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -34,9 +35,12 @@ def getaddrinfo(host: bytes, port: None, *, type: socket.SocketKind) -> list[tup
     return [(socket.AF_INET, type, 6, "", (ip, 0)) for ip in NAMES[host.decode()]]
 
 
-def new_prober(*, concurrency: int | None = None, handshakes: int = 100) -> Prober:
+def new_prober(
+    *, concurrency: int | None = None, handshakes: int = 100, clock: Callable[[], float] = time.monotonic
+) -> Prober:
     """One that knows the names in NAMES and no others."""
-    return Prober(concurrency=concurrency, handshakes=handshakes, resolver=Resolver(getaddrinfo=getaddrinfo))
+    resolver = Resolver(getaddrinfo=getaddrinfo)
+    return Prober(concurrency=concurrency, handshakes=handshakes, resolver=resolver, clock=clock)
 
 
 @contextlib.asynccontextmanager

@@ -49,7 +49,7 @@ class Prober:
         self._echo_turns = Turns(concurrency or ECHOES_MAX)
         self._shared = Shared(
             resolver=resolver or Resolver(clock=clock),
-            contexts=TlsContexts(),
+            contexts=TlsContexts(clock),
             handshakes=Turns(handshakes),
             echo=Echo(clock),
             clock=clock,

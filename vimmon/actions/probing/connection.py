@@ -79,7 +79,7 @@ class Connection:
     async def _look_when_it_expired(self) -> None:
         """Asks for the certificate again without verifying it: one that was refused is not to be had."""
         try:
-            transport, _ = await self._secured(asyncio.Protocol, self._wire.shared.contexts.unverified())
+            transport, _ = await self._secured(asyncio.Protocol, await self._wire.shared.contexts.unverified())
         except (OSError, Trouble):
             return
         self._note_certificate(transport)

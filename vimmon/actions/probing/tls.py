@@ -1,126 +1,99 @@
 """The TLS contexts of a prober: one for each way to verify and to introduce oneself, made anew when a file changes.
 
-With the system's CAs one takes 100 ms to make, and some MiB: never one for each probe.
+With the system's CAs one takes 100 ms to make, and some MiB: never one for each probe. Files are looked at in threads:
+on a network file system that hangs, whoever reads may hang for ever, and nobody else must wait behind that.
 """
 
-import os
+import asyncio
+import contextlib
 import ssl
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vimmon.actions.probing.reasons import Trouble, cannot_probe
-from vimmon.probes import HttpProbe, Outcome
+from vimmon.actions.probing.tls_files import How, Made, look
+from vimmon.probes import HttpProbe
 
 CONTEXTS_MAX = 1000
+LOOK_AFTER_S = 3.0  # whether a file has changed, or one that was unusable still is
+READING_S = 2.0
+READING_MAX = 500  # threads: one for each way, while it is under way or hangs
 
-Stamps = tuple[tuple[int, int, int] | None, ...]
 
+@dataclass
+class _Reading:
+    """A look at the files that is under way. `what` its thread does is told when it takes too long."""
 
-@dataclass(frozen=True)
-class _How:
-    verify: bool
-    ca_file: str | None
-    client_cert_file: str | None
-    client_key_file: str | None
+    until: float  # by the loop's clock
+    made: asyncio.Future[Made]
+    what: str = "the files of TLS takes too long"
 
-    def files(self) -> list[str]:
-        """What the context is made from. The system's own CAs may be renewed as well."""
-        files = [self.ca_file, self.client_cert_file, self.client_key_file]
-        if self.verify and self.ca_file is None:
-            system = ssl.get_default_verify_paths()
-            files += [system.cafile, system.capath]
-        return [file for file in files if file]
+    def note(self, what: str) -> None:
+        self.what = what
 
 
 class TlsContexts:
-    """For one event loop. The one with the system's CAs and nothing else is made at once."""
+    """Make it inside the loop that uses it."""
 
-    def __init__(self) -> None:
-        self._made: dict[_How, tuple[Stamps, ssl.SSLContext | Outcome]] = {}
-        self._make(_How(True, None, None, None))
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._made: dict[How, tuple[Made, float]] = {}  # and when to look again
+        self._readings: dict[How, _Reading] = {}
 
-    def of(self, probe: HttpProbe) -> ssl.SSLContext:
-        """Raises Trouble where this host lacks what the context needs, until it is there."""
-        return self._get(_How(probe.verify, probe.ca_file, probe.client_cert_file, probe.client_key_file))
+    async def of(self, probe: HttpProbe) -> ssl.SSLContext:
+        """Raises Trouble where this host lacks what the context needs, until it is there.
 
-    def unverified(self) -> ssl.SSLContext:
+        A good context stays in use while its files cannot be read because that hangs.
+        """
+        return await self._get(How(probe.verify, probe.ca_file, probe.client_cert_file, probe.client_key_file))
+
+    async def unverified(self) -> ssl.SSLContext:
         """One that believes any certificate, to look at one that was refused."""
-        return self._get(_How(False, None, None, None))
+        return await self._get(How(verify=False))
 
-    def _get(self, how: _How) -> ssl.SSLContext:
-        stamps, made = self._made.get(how) or self._make(how)
-        if stamps != _stamps(how):
-            _, made = self._make(how)
-        if isinstance(made, Outcome):
-            raise Trouble(made)
-        return made
+    async def _get(self, how: How) -> ssl.SSLContext:
+        made, look_at = self._made.get(how, (None, 0.0))
+        if made is None or self._clock() >= look_at:
+            reading = self._readings.get(how) or self._begin(how, made)
+            await asyncio.wait((reading.made,), timeout=max(0.0, reading.until - self._loop.time()))
+            if reading.made.done():
+                made = reading.made.result()
+            elif made is None or not isinstance(made.context, ssl.SSLContext):
+                raise Trouble(cannot_probe(f"reading {reading.what}"))
+        if not isinstance(made.context, ssl.SSLContext):
+            raise Trouble(made.context)
+        return made.context
 
-    def _make(self, how: _How) -> tuple[Stamps, ssl.SSLContext | Outcome]:
-        made = _stamps(how), _context(how)  # in this order: a file that changes in between is read again
+    def _begin(self, how: How, before: Made | None) -> _Reading:
+        if len(self._readings) >= READING_MAX:
+            raise Trouble(cannot_probe(f"reading the files of TLS takes too long, for {READING_MAX} probes"))
+        reading = _Reading(self._loop.time() + READING_S, self._loop.create_future())
+        thread = threading.Thread(target=self._work, args=(how, before, reading), name="vimmon-tls-files", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # "can't start new thread"
+            raise Trouble(cannot_probe("no thread can be started to read the files of TLS")) from None
+        self._readings[how] = reading
+        return reading
+
+    def _work(self, how: How, before: Made | None, reading: _Reading) -> None:
+        found: Made | Exception
+        try:
+            found = look(how, before, reading.note)
+        except Exception as error:  # noqa: BLE001 - a bug, for those who wait in the loop
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
+            self._loop.call_soon_threadsafe(self._finish, how, found)
+
+    def _finish(self, how: How, found: Made | Exception) -> None:
+        reading = self._readings.pop(how)
+        if isinstance(found, Exception):
+            reading.made.set_exception(found)
+            return
         self._made.pop(how, None)
-        self._made[how] = made
+        self._made[how] = found, self._clock() + LOOK_AFTER_S
         if len(self._made) > CONTEXTS_MAX:
             del self._made[next(iter(self._made))]
-        return made
-
-
-def _stamps(how: _How) -> Stamps:
-    return tuple(_stamp(file) for file in how.files())
-
-
-def _stamp(file: str) -> tuple[int, int, int] | None:
-    """Changes when the file does."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _context(how: _How) -> ssl.SSLContext | Outcome:
-    """A client's context, or why there is none."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if not how.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif how.ca_file is None:
-        context.load_default_certs()
-        folder = ssl.get_default_verify_paths().capath  # OpenSSL looks into it when it meets a certificate
-        if not context.cert_store_stats()["x509_ca"] and not (folder and os.listdir(folder)):
-            return cannot_probe("this host has no CA certificates (package ca-certificates?)")
-    elif trouble := _load_ca(context, how.ca_file):
-        return cannot_probe(trouble)
-    if how.client_cert_file and (trouble := _load_client(context, how.client_cert_file, how.client_key_file)):
-        return cannot_probe(trouble)
-    return context
-
-
-def _load_ca(context: ssl.SSLContext, ca_file: str) -> str | None:
-    """Why it cannot be, if it cannot."""
-    try:
-        context.load_verify_locations(ca_file)
-    except ssl.SSLError:
-        return f"ca_file holds no certificate in PEM form ({ca_file})"
-    except OSError as error:
-        return _unreadable("ca_file", ca_file, error)
-    return None
-
-
-def _load_client(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> str | None:
-    """Why it cannot be, if it cannot."""
-    for name, file in (("client_cert_file", cert_file), ("client_key_file", key_file)):
-        try:
-            if file is not None:
-                open(file, "rb").close()
-        except OSError as error:
-            return _unreadable(name, file, error)
-    try:
-        context.load_cert_chain(cert_file, key_file, password=lambda: "")  # else OpenSSL asks the terminal for one
-    except OSError as error:
-        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
-            return f"the client certificate and its key do not belong together ({cert_file})"
-        return f"the client certificate or its key is not in PEM form, or needs a password ({cert_file})"
-    return None
-
-
-def _unreadable(setting: str, file: str | None, error: OSError) -> str:
-    return f"{setting}: {os.strerror(error.errno or 0).lower()} ({file})"
+        reading.made.set_result(found)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -152,18 +152,21 @@ class Wire:
         """May make a TLS handshake. The probe's time stands still while it waits for that: no fault of the VIM."""
         turns = self.shared.handshakes
         if not turns.take_now():
-            await self._wait_for(turns)
+            with self.paused():
+                await turns.take()
         try:
             yield
         finally:
             turns.give_back()
 
-    async def _wait_for(self, turns: Turns) -> None:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The probe's time stands still inside."""
         began = self._loop.time()
         if self._deadline is not None:
             self._deadline.reschedule(None)
         try:
-            await turns.take()
+            yield
         finally:
             waited_s = self._loop.time() - began
             self.paused_s += waited_s
