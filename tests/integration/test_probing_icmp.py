@@ -14,7 +14,7 @@ import pytest
 from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
 from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
-from vimmon.actions.probing.echo import CHANGE_AFTER_S
+from vimmon.actions.probing.echo import CHANGE_AFTER_S, SLOT_S
 from vimmon.actions.probing.resolver import Resolver
 from vimmon.probes import IcmpProbe, Outcome, Trace
 
@@ -301,6 +301,20 @@ async def test_every_probe_gives_its_turn_back_however_it_ends() -> None:
             set_sysctl("ipv4/icmp_echo_ignore_all", 1)
             check(await prober.probe(icmp(s=0.05)), DOWN, "no answer within 0.05 s")
             assert prober.running == 0
+
+    await in_own_network(test)
+
+
+async def test_what_was_answered_is_soon_forgotten_also_of_a_name_with_several_addresses() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        async with new_prober() as prober:
+            await expect_all(prober, [icmp(host, s=1) for host in ("127.0.0.1", "first-dead.test")] * 50)
+            await asyncio.sleep(0)  # of those that were given up
+            sockets = [each.socket for each in prober._shared.echo._current.values()]
+            assert sockets
+            assert not any(each.waiting for each in sockets)
+            assert max(slot * SLOT_S for each in sockets for slot in each.ending) < loop.time() + 1 + 4 * SLOT_S
 
     await in_own_network(test)
 

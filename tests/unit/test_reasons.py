@@ -58,6 +58,15 @@ def test_of_several_addresses_the_wires_trouble_is_told_before_our_own_and_in_an
     assert reasons.of_connecting(errors) == reasons.cannot_probe("too many open files in this process")
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_address_that_could_not_be_asked_for_a_shortage_of_ours_is_not_held_against_the_vim(
+    number: int, order: int
+) -> None:
+    outcome = reasons.of_connecting(failed(errno.ECONNREFUSED, number)[::order])
+    assert outcome == reasons.cannot_probe(reasons.OUR_OWN[number])
+
+
 def test_a_tls_alert_is_told_in_its_own_words() -> None:
     alert = ssl.SSLError(1, "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version (_ssl.c:1006)")
     alert.reason = "TLSV1_ALERT_PROTOCOL_VERSION"

@@ -8,13 +8,12 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from vimmon.actions.probing.echo import SLOT_S
 from vimmon.actions.probing.reasons import Trouble, no_answer, of_connecting, reachable
 from vimmon.actions.probing.resolver import Address, literal_in
 from vimmon.actions.probing.turns import Turns
 from vimmon.actions.probing.wire import ANY_FAMILY, Shared, Wire
 from vimmon.probes import IcmpProbe, Outcome
-
-UNTIL_CANCELLED_S = 3600.0
 
 
 class Asked(asyncio.Future[Outcome]):
@@ -84,7 +83,8 @@ def _outcome(probe: IcmpProbe, found: float | OSError | None) -> Outcome:
 
 
 async def _ask(wire: Wire, source: str | None, address: Address) -> float:
-    rtt_s = await wire.shared.echo.ask(address, source, wire.ends_at + UNTIL_CANCELLED_S)
+    # A little longer than the probe, which tells of its end by itself: here it ends where nobody saw to that.
+    rtt_s = await wire.shared.echo.ask(address, source, wire.ends_at + 2 * SLOT_S)
     if rtt_s is None:
         raise TimeoutError
     wire.ended("answer")

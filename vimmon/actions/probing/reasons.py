@@ -42,6 +42,7 @@ OUR_OWN: Mapping[int, str] = {
     errno.ENODEV: "this host has no such network interface",
     errno.EINVAL: "this host cannot use the address",
 }
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # whoever is short of these has not asked
 
 # OpenSSL's X509_V_ERR_*, see x509_vfy.h
 EXPIRED = 10
@@ -97,8 +98,14 @@ def no_answer(timeout_s: float) -> Outcome:
 
 
 def of_connecting(errors: Sequence[OSError]) -> Outcome:
-    """What the failed attempts, one for each address, say together: the wire's trouble before our own."""
+    """What the failed attempts, one for each address, say together: the wire's trouble before our own.
+
+    But a shortage of ours comes first: an address that could not be asked for want of it may well have answered.
+    """
     numbers = [error.errno or 0 for error in errors]
+    for number in SHORTAGES:
+        if number in numbers:
+            return cannot_probe(OUR_OWN[number])
     for number, words in ON_THE_WIRE.items():
         if number in numbers:
             return unreachable(words)
