@@ -1,10 +1,13 @@
 """Which way a probe goes (family, source address), where its time went, and who waits for whom."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -66,6 +69,28 @@ async def test_of_a_name_with_both_families_the_wanted_one_is_asked() -> None:
     assert trace.address == f"127.0.0.1:{port}"
 
 
+@contextlib.contextmanager
+def open_all_descriptors() -> Iterator[list[int]]:
+    opened: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        yield opened
+    finally:
+        for each in opened:
+            os.close(each)
+
+
+def knowing(*ips: str) -> Prober:
+    """A prober for which every name has these addresses."""
+
+    def getaddrinfo(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, type, 6, "", (ip, 0)) for ip in ips]
+
+    return Prober(resolver=Resolver(getaddrinfo=getaddrinfo))
+
+
 # Where the time went
 
 
@@ -104,6 +129,59 @@ async def test_a_trace_tells_how_long_a_probe_waited_for_its_turn() -> None:
         await first
     assert trace.turn_ms is not None
     assert trace.turn_ms >= 90
+
+
+# When this process is late, or short of something
+
+
+@pytest.mark.parametrize(("host", "turns"), [("127.0.0.1", 1), ("both.test", 2)])
+async def test_a_connection_that_was_made_in_time_but_seen_late_counts(host: str, turns: int) -> None:
+    async with knowing("127.0.0.1", "127.0.0.2") as prober, serving(silence) as port:
+        check(await prober.probe(of("tcp", port, host)), UP, "connected")  # from here on the name is known
+        probing = asyncio.create_task(prober.probe(of("tcp", port, host, timeout_s=0.05)))
+        for _ in range(turns):  # of the loop, after which the connection has begun
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is late
+        check(await probing, UP, "connected")
+
+
+async def test_an_http_answer_that_came_in_time_but_was_read_late_counts(prober: Prober) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def answer_once() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            asked.set()
+            may_answer.wait(10)
+            connection.sendall(b"HTTP/1.1 300 X\r\nContent-Length: %d\r\n\r\n%s" % (len(VERSIONS), VERSIONS))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = asyncio.create_task(asyncio.to_thread(answer_once))
+        probing = asyncio.create_task(prober.probe(of("http", listening.getsockname()[1], timeout_s=0.5)))
+        assert await asyncio.to_thread(asked.wait, 10)
+        may_answer.set()
+        time.sleep(0.6)  # noqa: ASYNC251 - the loop is late
+        check(await probing, UP, "HTTP 300")
+        await answering
+
+
+async def test_a_vim_is_not_blamed_for_an_address_that_could_not_be_asked_for_want_of_a_descriptor(
+    limits: tuple[int, int],
+) -> None:
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as full, contextlib.ExitStack() as held:
+        port = full.getsockname()[1]
+        for _ in range(4):  # whoever comes after these gets no answer
+            other = held.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(("127.0.0.2", port))
+        async with knowing("127.0.0.2", "127.0.0.1") as prober:
+            probe = of("tcp", port, "both.test", timeout_s=0.3)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+            last = held.enter_context(open_all_descriptors())
+            os.close(last.pop())
+            reason = "cannot probe: too many open files in this process"
+            check(await prober.probe(probe), UNKNOWN, reason)
 
 
 # Who waits for whom

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from typing import TypeVar
 
+from vimmon.actions.probing.deadline import Deadline
 from vimmon.actions.probing.echo import Echo
-from vimmon.actions.probing.reasons import Trouble, no_such_source, of_connecting, unreachable
+from vimmon.actions.probing.reasons import SHORTAGES, Trouble, no_such_source, of_connecting, unreachable
 from vimmon.actions.probing.resolver import Address, Resolver, bind_address
 from vimmon.actions.probing.tls import TlsContexts
 from vimmon.actions.probing.turns import Turns
@@ -42,7 +43,18 @@ class Wire:
     `ends_at` is when the time is over, by the loop's clock; `paused_s` is how long it stood still.
     """
 
-    __slots__ = ("_deadline", "_loop", "_phase_began", "ends_at", "paused_s", "probe", "shared", "target", "trace")
+    __slots__ = (
+        "_deadline",
+        "_loop",
+        "_phase_began",
+        "_shortage",
+        "ends_at",
+        "paused_s",
+        "probe",
+        "shared",
+        "target",
+        "trace",
+    )
 
     def __init__(self, probe: ProbeBase, shared: Shared, trace: Trace | None) -> None:
         self.probe = probe
@@ -52,7 +64,8 @@ class Wire:
         self.paused_s = 0.0
         self._loop = shared.loop
         self.ends_at = shared.loop.time() + probe.timeout_s
-        self._deadline: asyncio.Timeout | None = None
+        self._deadline: Deadline | None = None
+        self._shortage: OSError | None = None  # of ours, while no other address has answered
         self._phase_began = shared.clock() if trace else 0.0
 
     def ended(self, phase: str) -> None:
@@ -81,10 +94,16 @@ class Wire:
             self.trace.address = str(found[0])
         return found
 
-    def within(self) -> asyncio.Timeout:
-        """A context that ends with TimeoutError when the probe's time is over."""
-        self._deadline = asyncio.timeout_at(self.ends_at)
-        return self._deadline
+    @contextlib.asynccontextmanager
+    async def within(self) -> AsyncIterator[None]:
+        """A context that ends with TimeoutError when the time is over; with Trouble if an address was never asked."""
+        try:
+            async with Deadline(self.ends_at) as self._deadline:
+                yield
+        except TimeoutError:
+            if self._shortage is not None:
+                raise Trouble(of_connecting([self._shortage])) from None
+            raise
 
     async def connect(self, addresses: Sequence[Address]) -> socket.socket:
         """A connected, non-blocking socket, which is the caller's to close. Raises Trouble when all addresses fail."""
@@ -138,9 +157,14 @@ class Wire:
                     if self.trace is not None:
                         self.trace.address = str(address)
                     try:
-                        return task.result()
+                        found = task.result()
                     except OSError as error:
                         errors.append(error)
+                        if error.errno in SHORTAGES:
+                            self._shortage = error
+                    else:
+                        self._shortage = None
+                        return found
         finally:
             for task in running:
                 task.cancel()
