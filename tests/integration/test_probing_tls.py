@@ -256,7 +256,7 @@ async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         probe = secure(port, timeout_s=0.2, **files)
         with hanging(files[setting]):
-            held_up = asyncio.create_task(prober.probe(probe))
+            held_up = asyncio.ensure_future(prober.probe(probe))
             check(await prober.probe(secure(port, verify=False)), UP, "HTTP 300")
             assert not held_up.done()
             check(await held_up, UNKNOWN, reason)

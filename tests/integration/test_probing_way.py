@@ -138,7 +138,7 @@ async def test_a_trace_tells_how_long_a_probe_waited_for_its_turn() -> None:
 async def test_a_connection_that_was_made_in_time_but_seen_late_counts(host: str, turns: int) -> None:
     async with knowing("127.0.0.1", "127.0.0.2") as prober, serving(silence) as port:
         check(await prober.probe(of("tcp", port, host)), UP, "connected")  # from here on the name is known
-        probing = asyncio.create_task(prober.probe(of("tcp", port, host, timeout_s=0.05)))
+        probing = asyncio.ensure_future(prober.probe(of("tcp", port, host, timeout_s=0.05)))
         for _ in range(turns):  # of the loop, after which the connection has begun
             await asyncio.sleep(0)
         time.sleep(0.1)  # noqa: ASYNC251 - the loop is late
@@ -158,7 +158,7 @@ async def test_an_http_answer_that_came_in_time_but_was_read_late_counts(prober:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         answering = asyncio.create_task(asyncio.to_thread(answer_once))
-        probing = asyncio.create_task(prober.probe(of("http", listening.getsockname()[1], timeout_s=0.5)))
+        probing = asyncio.ensure_future(prober.probe(of("http", listening.getsockname()[1], timeout_s=0.5)))
         assert await asyncio.to_thread(asked.wait, 10)
         may_answer.set()
         time.sleep(0.6)  # noqa: ASYNC251 - the loop is late
