@@ -25,6 +25,7 @@ from vimmon.conductor.server import Server
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
+from vimmon.metrics import LAG_S, Histogram
 from vimmon.probes import Outcome, Probe, TcpProbe, Trace
 from vimmon.registry.database import open_engine, upgrade
 from vimmon.registry.store import VimStore
@@ -49,6 +50,8 @@ class ScriptedProber:
         self.asked: Counter[str] = Counter()
         self.cancelled: Counter[str] = Counter()
         self.at_once = False  # without a task
+        self.running = self.waiting = 0
+        self.waits = Histogram(LAG_S)
 
     def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
         self.asked[probe.auth_url] += 1

@@ -33,7 +33,7 @@ class Executor:
         self.redis = connect(Settings.model_validate({"redis_url": url}))
         self.held: dict[str, Lease] = {}
         times = {"beat_s": BEAT_S, "ttl_s": 30, "seen_s": 0.1} | times
-        self.presence = Presence(self.redis, Keys("vimmon"), ME, self.held, **times)
+        self.presence = Presence(self.redis, Keys("vimmon"), ME, self.held, lambda _: {"running": b"0"}, **times)
 
     def hold(self, *vim_ids: str, generation: int = 7) -> None:
         for vim_id in vim_ids:

@@ -18,9 +18,11 @@ from redis.asyncio import Redis
 from vimmon.actions.asks import Asks
 from vimmon.actions.checks import Checks
 from vimmon.actions.client import Caller, keep_going
+from vimmon.actions.metrics import Metrics
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
+from vimmon.actions.running import Running
 from vimmon.actions.suspicion import Suspicion
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
@@ -67,7 +69,8 @@ class Host:
         self._checks = Checks(redis, self._keys, interval_s=settings.check_interval_s, rng=rng)
         self._monitors: dict[str, Monitor] = {}
         self._held: dict[str, Lease] = {}
-        self._probing: dict[str, asyncio.Future[Outcome]] = {}
+        self._probing = Running()
+        self._metrics = Metrics(prober, self._clock)
         self._caller = Caller(
             redis,
             self._keys,
@@ -84,6 +87,7 @@ class Host:
             self._keys,
             executor_id,
             self._held,
+            self._metrics.fields,
             beat_s=settings.executor_beat_s,
             ttl_s=settings.executor_ttl_s,
             seen_s=settings.check_interval_s,
@@ -109,10 +113,7 @@ class Host:
                 tasks.create_task(keep_going("probes", self._start_probes))
                 tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks.pause_s))
         finally:
-            probing = list(self._probing.values())
-            for each in probing:
-                each.cancel()
-            await asyncio.gather(*probing, return_exceptions=True)
+            await self._probing.end()
 
     def take_on(self, assignment: Assignment) -> bool:
         """Begins to watch. False: this action, or a newer one of the VIM, is watched here already."""
@@ -147,9 +148,9 @@ class Host:
         self._probes.remove(vim_id)
         self._checks.remove(vim_id)
         self._caller.forget(vim_id)
-        if probing := self._probing.pop(vim_id, None):
-            probing.cancel()
+        self._probing.cancel(vim_id)
         self._suspicion.forget(vim_id, self._clock())
+        self._metrics.forget(vim_id)
         self._presence.touch(vim_id)
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
 
@@ -162,6 +163,7 @@ class Host:
                 if vim_id in self._monitors and vim_id not in self._probing:
                     self._presence.saw(vim_id)  # left out on purpose: it does not hang
                 continue
+            self._metrics.began(self._probes.lag_s(vim_id))
             self._start_probe(vim_id)
 
     def _start_probe(self, vim_id: str) -> None:
@@ -169,28 +171,19 @@ class Host:
         monitor = self._monitors.get(vim_id)
         if monitor is None or vim_id in self._probing:
             return
-        probing: asyncio.Future[Outcome]
-        try:
-            probing = asyncio.ensure_future(self._prober.probe(monitor.assignment.probe))
-        except Exception as bug:  # noqa: BLE001  # told by `_fail`
-            (probing := asyncio.get_running_loop().create_future()).set_exception(bug)
-        self._probing[vim_id] = probing
-        probing.add_done_callback(partial(self._probed, monitor))
+        self._probing.start(
+            vim_id, partial(self._prober.probe, monitor.assignment.probe), partial(self._probed, monitor)
+        )
 
     def _probe_of(self, vim_id: str) -> Probe | None:
         return monitor.assignment.probe if (monitor := self._monitors.get(vim_id)) else None
 
-    def _probed(self, monitor: Monitor, probing: asyncio.Future[Outcome]) -> None:
+    def _probed(self, monitor: Monitor, outcome: Outcome | Exception) -> None:
         vim_id, probe = monitor.assignment.vim_id, monitor.assignment.probe
-        if self._probing.get(vim_id) is not probing:
-            return  # it was let go of
-        del self._probing[vim_id]
-        if probing.cancelled():
-            return
-        if isinstance(bug := probing.exception(), Exception):
-            self._fail(monitor, bug)
+        if isinstance(outcome, Exception):
+            self._fail(monitor, outcome)
         else:
-            outcome = probing.result()
+            self._metrics.saw(vim_id, probe.kind, outcome)
             for witness in self._suspicion.saw(vim_id, outcome.status == VimStatus.REACHABLE, self._clock()):
                 self._start_probe(witness)
             self._suspect()
@@ -247,4 +240,5 @@ class Host:
         if isinstance(conclusion, Left):
             self._let_go(monitor, why=conclusion.why)
         elif conclusion is not None:
+            self._metrics.said(conclusion)
             self._caller.say(conclusion)

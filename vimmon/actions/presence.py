@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -36,7 +36,8 @@ def new_executor_id(name: str) -> str:
 class Presence:
     """`held` is the live view of what the executor holds; `touch` tells that an entry of it changed.
 
-    `held_rev` in Redis is written with, and never before, the entries that it stands for.
+    `metrics` gives what its operators want to know, where it is told how long ago the oldest check was. `held_rev` in
+    Redis is written with, and never before, the entries that it stands for.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Presence:
         keys: Keys,
         executor_id: str,
         held: Mapping[str, Lease],
+        metrics: Callable[[float | None], Mapping[str, bytes]],
         *,
         beat_s: float,
         ttl_s: float,
@@ -54,6 +56,7 @@ class Presence:
         self._keys = keys
         self._executor_id = executor_id
         self._held = held
+        self._metrics = metrics
         self._beat_s = beat_s
         self._seen_s = seen_s
         self._ttl_ms = round(ttl_s * 1000)
@@ -104,6 +107,7 @@ class Presence:
             await self._beat()
         if self._clock() >= self._next_seen:
             await self._write_seen()
+            await self._write_metrics()
             self._next_seen = self._clock() + self._seen_s
         await self._flush()
         self._next_beat = next_beat
@@ -128,7 +132,7 @@ class Presence:
         rev, count, *_ = await pipeline.execute()
         # Not before that was taken: a Redis out of memory refuses what is written, and yet would let old words live on.
         pipeline = self._redis.pipeline(transaction=False)
-        for name in (key, held, self._keys.seen(self._executor_id)):
+        for name in (key, held, self._keys.seen(self._executor_id), self._keys.metrics(self._executor_id)):
             pipeline.pexpire(name, self._ttl_ms)
         await pipeline.execute()
         self._last_beat = self._clock()
@@ -185,6 +189,14 @@ class Presence:
                 pipeline.hset(self._keys.seen(self._executor_id), mapping=seen)
                 pipeline.pexpire(self._keys.seen(self._executor_id), self._ttl_ms)
                 await pipeline.execute()
+
+    async def _write_metrics(self) -> None:
+        oldest_s = self._clock() - min(self._seen.values()) if self._seen else None
+        key = self._keys.metrics(self._executor_id)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hset(key, mapping=cast(dict[Any, Any], self._metrics(oldest_s)))
+        pipeline.pexpire(key, self._ttl_ms)
+        await pipeline.execute()
 
     def _seen_at(self, vim_ids: Iterable[str]) -> dict[Any, Any]:
         """In seconds of Redis's clock."""

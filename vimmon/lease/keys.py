@@ -26,12 +26,21 @@ class Keys:
     def seen(self, executor_id: str) -> str:
         return f"{self.prefix}:executor:{executor_id}:seen"
 
+    def metrics(self, executor_id: str) -> str:
+        """What it counts for its operators."""
+        return f"{self.prefix}:executor:{executor_id}:metrics"
+
     def asks(self, executor_id: str) -> str:
         """ "Probe this VIM now"."""
         return f"{self.prefix}:executor:{executor_id}:asks"
 
     def answer(self, executor_id: str, ask_id: str) -> str:
         return f"{self.prefix}:executor:{executor_id}:answer:{ask_id}"
+
+    @property
+    def totals(self) -> str:
+        """What all conductors together have counted."""
+        return f"{self.prefix}:totals"
 
     @property
     def requests(self) -> str:

@@ -14,6 +14,7 @@ from vimmon.actions.probing.resolver import Resolver
 from vimmon.actions.probing.tls import TlsContexts
 from vimmon.actions.probing.turns import Turns
 from vimmon.actions.probing.wire import Shared, Wire
+from vimmon.metrics import LAG_S, Histogram
 from vimmon.probes import HttpProbe, IcmpProbe, Outcome, Probe, TcpProbe, Trace
 
 KINDS: Mapping[type, Callable[[Any, Wire], Awaitable[Outcome]]] = {
@@ -45,6 +46,7 @@ class Prober:
         Of these, `handshakes` may be within a TLS handshake. A `resolver` that is given is closed with the prober.
         """
         self._clock = clock
+        self.waits = Histogram(LAG_S)  # how long probes queued for their turn, of those that had to
         self._turns = Turns(concurrency or probes_at_once())
         self._echo_turns = Turns(concurrency or ECHOES_MAX)
         self._shared = Shared(
@@ -83,7 +85,9 @@ class Prober:
         turns = self._echo_turns if type(probe) is IcmpProbe else self._turns
         began = self._clock() if trace else 0.0
         if not turns.take_now():
+            queued = self._clock()
             await turns.take()
+            self.waits.add(self._clock() - queued)
         if trace is not None:
             trace.turn_ms = round((self._clock() - began) * 1000, 3)
         try:
