@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 
+from vimmon.conductor.http import listen
 from vimmon.conductor.installation import check_installation
 from vimmon.conductor.service import Parts, run
 from vimmon.errors import VimmonError
@@ -21,13 +22,23 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{part}", type=_count, default=number, metavar="N", help=help_)
     parser.add_argument("--no-upkeep", action="store_true", help="leave the upkeep to other conductors")
     parser.add_argument("--no-reconcile", action="store_true", help="leave the reconciling to other conductors")
+    parser.add_argument(
+        "--http",
+        type=_address,
+        metavar="HOST:PORT|off",
+        help="where to serve /metrics, /livez and /readyz; anybody who can connect may read them (default off)",
+    )
     given = parser.parse_args(arguments)
     setup_logging()
     try:
         settings = load_settings()
         check_installation(settings)
         parts = Parts(
-            rpc=given.rpc, workers=given.workers, upkeep=not given.no_upkeep, reconcile=not given.no_reconcile
+            rpc=given.rpc,
+            workers=given.workers,
+            upkeep=not given.no_upkeep,
+            reconcile=not given.no_reconcile,
+            http=listen(*given.http) if given.http else None,
         )
         log.info(
             event(
@@ -43,6 +54,15 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n  {error.remedy}\n")
         return error.exit_code
     return 0
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    if text == "off":
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError("must be HOST:PORT, [IPv6]:PORT or off")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _count(text: str) -> int:

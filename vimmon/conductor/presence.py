@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -25,12 +26,24 @@ def new_conductor_id() -> str:
 
 
 class Presence:
-    def __init__(self, redis: Redis, keys: Keys, conductor_id: str, *, beat_s: float, ttl_s: float) -> None:
+    """`also` is done with each heartbeat, and once more at the end."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        conductor_id: str,
+        *,
+        beat_s: float,
+        ttl_s: float,
+        also: Callable[[], object] = lambda: None,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._conductor_id = conductor_id
         self._beat_s = beat_s
         self._ttl_s = ttl_s
+        self._also = also
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -44,6 +57,7 @@ class Presence:
         try:
             self._redis.delete(self._keys.conductor(self._conductor_id))
             self._redis.zrem(self._keys.conductors, self._conductor_id)
+            self._also()
         except RedisError as trouble:  # it expires by itself
             log.info(event("farewell_not_sent", error=trouble))
 
@@ -60,6 +74,7 @@ class Presence:
         while not self._stop.is_set():
             try:
                 self.beat()
+                self._also()
             except RedisError as trouble:  # the next beat writes everything anew
                 log.info(event("heartbeat_not_sent", error=trouble))
             self._stop.wait(self._beat_s)

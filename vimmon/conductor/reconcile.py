@@ -20,6 +20,7 @@ from vimmon.conductor.cache import Differences, compare
 from vimmon.conductor.events import announce
 from vimmon.conductor.plan import Memory, Plan, Sight, Unwatched, plan
 from vimmon.conductor.sight import Lookout, Seen
+from vimmon.conductor.tally import count_pass
 from vimmon.conductor.verdict import Limits
 from vimmon.errors import Unreachable, VimmonError
 from vimmon.lease.keys import Keys
@@ -121,6 +122,7 @@ class Reconciler:
         self._mend_cache(differences, seen.as_of_ms, refresh=refresh)
         self._sweep_mistral()
         self._memory = replace(self._memory, ended=self._clock())
+        count_pass(self._redis, self._keys, found, as_of_ms=seen.as_of_ms)
         self._redis.zremrangebyscore(self._keys.executors, 0, seen.as_of_ms / 1000 - FORGET_EXECUTORS_S)
         return found
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from vimmon.conductor.events import queue_announcement
 from vimmon.conductor.methods import METHODS, Outcomes
 from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
+from vimmon.conductor.tally import Tally
 from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
@@ -43,7 +44,15 @@ class Server:
     """One consumer of the request list. Its `conductor_id` must have a heartbeat while it serves."""
 
     def __init__(
-        self, requests: RequestList, leases: LeaseStore, vims: VimStore, *, redis: Redis, keys: Keys, batch: int
+        self,
+        requests: RequestList,
+        leases: LeaseStore,
+        vims: VimStore,
+        *,
+        redis: Redis,
+        keys: Keys,
+        batch: int,
+        tally: Tally | None = None,
     ) -> None:
         self._requests = requests
         self._leases = leases
@@ -51,6 +60,7 @@ class Server:
         self._redis = redis
         self._keys = keys
         self._batch = batch
+        self._tally = tally or Tally()
 
     def serve(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
         """Serves until `stop` is set, and then only finishes the batch in hand. Redis may come and go meanwhile."""
@@ -79,6 +89,7 @@ class Server:
         batch = self._requests.take(self._batch, block_s=block_s)
         if batch is None:
             return 0
+        began_s = self._tally.clock()
         if batch.deaths >= DEATHS_MAX:
             self._bury(batch)
             return len(batch.requests)
@@ -89,6 +100,7 @@ class Server:
             try:
                 request = self._read(raw)
             except Refusal as refusal:
+                self._tally.call("unreadable")
                 if refusal.reply_to is None:
                     refused.append(raw)
                 else:
@@ -96,6 +108,8 @@ class Server:
                 continue
             if request.expires_at is None or request.expires_at > batch.now_ms:
                 by_method[request.method].append(request)
+            else:
+                self._tally.call("expired")
         pipeline = self._redis.pipeline(transaction=False)
         for method, requests in by_method.items():
             outcomes = METHODS[method](requests, self._leases, self._vims)
@@ -103,10 +117,13 @@ class Server:
             for request, outcome in zip(requests, outcomes.answers, strict=True):
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
-            queue_announcement(pipeline, self._keys, _changes(outcomes))
+            queue_announcement(pipeline, self._keys, changes := _changes(outcomes))
+            self._tally.answered(outcomes.answers)
+            self._tally.changed(changes)
         if refused:
             log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
         self._finish(pipeline, batch, replies, refused)
+        self._tally.batch(len(batch.requests), began_s)
         return len(batch.requests)
 
     def _read(self, raw: bytes) -> Request:

@@ -4,6 +4,7 @@ Each process makes its own connections: none survives a fork.
 """
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +15,13 @@ from typing import Any, ClassVar
 import cotyledon
 from cotyledon.types import WorkerId
 
+from vimmon.conductor.http import PageServer
+from vimmon.conductor.pages import Watch
 from vimmon.conductor.presence import Presence, new_conductor_id
 from vimmon.conductor.reconcile import Reconciler
 from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
+from vimmon.conductor.tally import Tally
 from vimmon.conductor.upkeep import Upkeep
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
@@ -38,12 +42,13 @@ WORKER_LEAVES_WITHIN_S = 7.0  # after six it gives back the job that it has in h
 
 @dataclass(frozen=True)
 class Parts:
-    """How many processes of which kind."""
+    """How many processes of which kind. `http`: where one listens that serves pages; None: nobody does."""
 
     rpc: int = 1
     workers: int = 2  # Mistral's API is never waited for by all of them
     upkeep: bool = True
     reconcile: bool = True
+    http: socket.socket | None = None
 
 
 def run(settings: Settings, parts: Parts) -> None:
@@ -57,6 +62,8 @@ def run(settings: Settings, parts: Parts) -> None:
     ):
         if count:
             manager.add(service, workers=count, args=(settings,))
+    if parts.http is not None:
+        manager.add(Http, workers=1, args=(settings, parts.http))
     manager.run()
 
 
@@ -84,8 +91,14 @@ class Rpc(_Looping):
     def run(self) -> None:
         settings, keys, conductor_id = self.settings, Keys(self.settings.prefix), new_conductor_id()
         redis = connect(settings)
+        beating, tally = connect(settings), Tally()
         presence = Presence(
-            connect(settings), keys, conductor_id, beat_s=settings.conductor_beat_s, ttl_s=settings.conductor_ttl_s
+            beating,
+            keys,
+            conductor_id,
+            beat_s=settings.conductor_beat_s,
+            ttl_s=settings.conductor_ttl_s,
+            also=lambda: tally.flush(beating, keys),
         )
         server = Server(
             RequestList(redis, keys, conductor_id),
@@ -94,6 +107,7 @@ class Rpc(_Looping):
             redis=redis,
             keys=keys,
             batch=settings.rpc_batch,
+            tally=tally,
         )
         presence.start()
         log.info(event("rpc_started", conductor=conductor_id))
@@ -142,6 +156,24 @@ class Reconcile(_Looping):
         )
         try:
             reconciler.run(self.stop)
+        finally:
+            self.ended.set()
+
+
+class Http(_Looping):
+    """Serves pages that are read. The socket is the supervisor's: who calls while this process is replaced, waits."""
+
+    name = "vimmon-http"
+
+    def __init__(self, worker_id: WorkerId, settings: Settings, listening: socket.socket) -> None:
+        super().__init__(worker_id, settings)
+        self._listening = listening
+
+    def run(self) -> None:
+        try:
+            server = PageServer(self._listening, Watch(self.settings).pages())
+            log.info(event("http_started", address=server.address))
+            server.serve(self.stop)
         finally:
             self.ended.set()
 

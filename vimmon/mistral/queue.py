@@ -7,6 +7,7 @@ from redis import Redis
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.registry import FailedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 START = "vimmon.mistral.jobs.start_monitor"
@@ -36,6 +37,15 @@ class JobQueue:
     def sweep(self) -> bool:
         """Has Mistral searched for what no VIM wants, and for monitors that are gone."""
         return self._enqueue(SWEEP, "sweep")
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs wait, run, wait for another try, failed to the end. RQ's own counting would also clean up."""
+        name, connection = self.queue.name, self.queue.connection
+        pipeline = connection.pipeline(transaction=False)
+        pipeline.llen(self.queue.key)
+        for registry in (StartedJobRegistry, ScheduledJobRegistry, FailedJobRegistry):
+            pipeline.zcard(registry(name, connection=connection, serializer=JSONSerializer).key)
+        return dict(zip(("queued", "started", "retrying", "failed"), pipeline.execute(), strict=True))
 
     def _enqueue(self, function: str, job_id: str, *args: str | int | None) -> bool:
         for _ in range(2):
