@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from vimmon.conductor.presence import new_conductor_id
 from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
+from vimmon.conductor.tally import Tally
 from vimmon.conductor.upkeep import Upkeep
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
@@ -36,7 +37,10 @@ class Bench:
         self.vims = VimStore(self.engine)
         self.leases = LeaseStore(self.redis, self.keys, ttl_s=900)
         self.requests = RequestList(self.redis, self.keys, self.conductor_id)
-        self.server = Server(self.requests, self.leases, self.vims, redis=self.redis, keys=self.keys, batch=100)
+        self.tally = Tally()
+        self.server = Server(
+            self.requests, self.leases, self.vims, redis=self.redis, keys=self.keys, batch=100, tally=self.tally
+        )
 
     def registered(self, name: str = "tokyo") -> Vim:
         """A VIM as the registry leaves it: a row, and its lease."""

@@ -15,9 +15,11 @@ from tests.integration.hosting import HELD, ME, ScriptedProber, assigned, conduc
 from tests.support.command import Command
 from tests.support.guarded_redis import ADMIN, GuardedRedis, acl_line, guarded_redis
 from tests.support.polling import eventually
+from vimmon.conductor.reading import read_redis
 from vimmon.lease.acl import CONNECTING
 from vimmon.lease.keys import Keys
 from vimmon.messages import UpdateVim, call
+from vimmon.mistral.queue import JobQueue
 from vimmon.vim import VimStatus
 
 THIEF, VICTIM, CONDUCTOR, SERVER, OPERATOR = (
@@ -33,8 +35,9 @@ KEYS = Keys("vimmon")
 EVERY_KEY = {
     *(KEYS.lease("v"), KEYS.status("v"), KEYS.executors, KEYS.conductors, KEYS.conductor("c"), KEYS.reconciler),
     *(KEYS.requests, KEYS.taken_index, KEYS.taken("c", "1"), KEYS.dead, KEYS.epoch, KEYS.installation, KEYS.events),
+    KEYS.totals,
     *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.executor(owner), KEYS.held(owner), KEYS.seen(owner))),
-    *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.asks(owner), KEYS.answer(owner, "1"))),
+    *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.asks(owner), KEYS.answer(owner, "1"), KEYS.metrics(owner))),
     *(KEYS.replies(f"{owner}:1") for owner in (ME, OTHER, LONGER)),
     *("rq:queue:vimmon", "rq:job:start-v-1", "rq:workers", "vimmon", "other:lease:v", "lease:v"),
 }
@@ -80,6 +83,9 @@ async def test_a_host_does_all_its_work_with_an_executors_rules_and_a_conductors
             vim = await watched(host, conductor)
             admin.delete(HELD)
             await eventually(lambda: admin.hget(HELD, vim.id))
+            await eventually(lambda: admin.exists(KEYS.metrics(ME)))
+            with guarded.client(CONDUCTOR) as reader:
+                assert read_redis(reader, KEYS, JobQueue(reader, name="vimmon")).executors[ME].monitors == 1
             admin.set(KEYS.lease(vim.id), f"{vim.generation + 1}:another")
             await eventually(lambda: not host.held)
             await eventually(lambda: not admin.exists(HELD))
@@ -106,7 +112,7 @@ async def test_an_executor_is_allowed_no_command_that_a_host_does_not_use(guarde
 
 
 def test_an_executor_may_touch_with_each_command_these_keys_and_no_others(guarded: GuardedRedis, admin: Redis) -> None:
-    mine = {KEYS.executor(ME), KEYS.held(ME), KEYS.seen(ME), KEYS.asks(ME), KEYS.answer(ME, "1")}
+    mine = {KEYS.executor(ME), KEYS.held(ME), KEYS.seen(ME), KEYS.asks(ME), KEYS.answer(ME, "1"), KEYS.metrics(ME)}
     expected = {
         **dict.fromkeys(("hget", "hset", "hdel", "hkeys", "hlen", "pexpire"), mine),
         "mget": {KEYS.lease("v"), KEYS.status("v")},
@@ -147,6 +153,8 @@ def test_an_executor_may_touch_with_each_command_these_keys_and_no_others(guarde
         pytest.param(f"PEXPIRE {KEYS.executor(LONGER)} 1", id="let one die whose name begins alike"),
         pytest.param(f"ZREM {KEYS.executors} {OTHER}", id="take another off the list"),
         pytest.param(f"HSET {KEYS.conductor('c')} host mine", id="pose as a conductor"),
+        pytest.param(f"HSET {KEYS.totals} calls:applied 1", id="count in the conductors' name"),
+        pytest.param(f"HSET {KEYS.metrics(OTHER)} running 1", id="count in another's name"),
         pytest.param("RPUSH rq:queue:vimmon x", id="enqueue a job"),
         pytest.param("HSET rq:job:x data y", id="write a job"),
         pytest.param("SMEMBERS rq:workers", id="look at the workers"),

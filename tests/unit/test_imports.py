@@ -9,6 +9,7 @@ import vimmon.actions.action
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 HEAVY = {"sqlalchemy", "rq", "mistralclient", "mistral", "alembic", "typer", "rich", "cotyledon", "psycopg", "pymysql"}
+HEAVY |= {"prometheus_client"}
 
 
 def test_the_action_loads_nothing_of_the_conductor() -> None:

@@ -48,7 +48,7 @@ def _of_database(census: Census) -> Iterator[Metric]:
     )
     yield _gauge(
         "vimmon_vim_not_reachable_seconds",
-        f"How long each VIM that is not REACHABLE has had its status; of the {LISTED_MAX} longest",
+        f"How long each VIM that is not REACHABLE has had its status; of {LISTED_MAX} at most",
         {(one.vim_id, one.name, str(one.status)): one.for_s for one in census.absent},
         *VIM,
         "status",

@@ -27,7 +27,10 @@ class Absent:
 
 @dataclass(frozen=True)
 class Census:
-    """`absent`: those of which that is so for longest, no more than LISTED_MAX. `names`: of the VIMs asked for."""
+    """`absent`: no more than LISTED_MAX, UNREACHABLE first, UNKNOWN next, each the longest first.
+
+    `names`: of the VIMs asked for.
+    """
 
     by_status: Mapping[VimStatus, int]
     absent: Sequence[Absent]
@@ -54,7 +57,7 @@ class CensusTaker:
             for start in range(0, len(ask_names_of), BULK):
                 some = ask_names_of[start : start + BULK]
                 named = select(VIMS.c.id, VIMS.c.name).where(VIMS.c.id.in_(some), LIVING)
-                names |= dict(connection.execute(named).tuples().all())
+                names |= {row.id: row.name for row in connection.execute(named)}
             return Census({status: found.get(status, 0) for status in VimStatus}, _absent(connection), names)
 
         return read(self._engine, work)
@@ -64,7 +67,9 @@ def _absent(connection: Connection) -> list[Absent]:
     longest = select(VIMS.c.id, VIMS.c.name, VIMS.c.status, VIMS.c.status_since).where(
         LIVING, VIMS.c.status != VimStatus.REACHABLE
     )
-    rows = connection.execute(longest.order_by(VIMS.c.status_since, VIMS.c.id).limit(LISTED_MAX)).all()
+    rows = connection.execute(
+        longest.order_by(VIMS.c.status.desc(), VIMS.c.status_since, VIMS.c.id).limit(LISTED_MAX)
+    ).all()
     now = clock(connection)
     return [
         Absent(row.id, row.name, VimStatus(row.status), max(0.0, (now - row.status_since).total_seconds()))
