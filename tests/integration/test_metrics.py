@@ -1,7 +1,9 @@
 """What an executor counts, and what a conductor reads of it and of all else in Redis: real Redis, real hosts."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import orjson
@@ -15,9 +17,11 @@ from tests.integration.bench import Bench, update_vim
 from tests.integration.hosting import DOWN, KEYS, ME, UP, ScriptedProber, assigned, hosting, of
 from tests.integration.test_costs import measured
 from tests.integration.test_reconcile import EXECUTOR, Pass, alive, watched
+from tests.support.authority import Authority
 from tests.support.polling import eventually
-from tests.support.servers import new_prober, serving, silence, tcp
+from tests.support.servers import VERSIONS, Web, keystone, new_prober, serving, silence, tcp
 from vimmon.actions.host import Host
+from vimmon.actions.monitor import Assignment
 from vimmon.conductor.families import families
 from vimmon.conductor.plan import Plan, Unwatched
 from vimmon.conductor.reading import Reading, read_redis
@@ -86,6 +90,24 @@ async def test_certificates_and_flapping_are_told_of_each_vim_and_forgotten_with
     redis.set(LONE.lease("f"), "9:-")
     redis.set(LONE.lease("s"), "9:-")
     await eventually(lambda: (said(redis).flapping, said(redis).certificates) == ((), {}))
+
+
+async def test_a_certificate_that_a_server_shows_comes_to_be_read_by_a_conductor(
+    redis_server: RedisServer, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path, "trusted")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    async with (
+        serving(Web(300, VERSIONS), tls=authority.server()) as port,
+        new_prober() as prober,
+        hosting(redis_server.url, prober) as host,
+    ):
+        assert host.take_on(Assignment("v", "a1", 1, keystone(port, host="vim.test", scheme="https")))
+        await eventually(lambda: said(redis, KEYS).certificates)
+        told = reading(redis).executors[ME]
+    assert told.metrics.certificates["v"] > time.time()
+    assert told.metrics.probes["http"][VimStatus.REACHABLE] >= 1
+    assert told.monitors == 1
 
 
 async def test_the_last_certificate_that_was_seen_counts_while_the_vim_does_not_answer(
