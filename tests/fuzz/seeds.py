@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.fuzz import hashes, targets
+from tests.fuzz import hashes, metrics, targets
 
 UPDATE = (
     b'{"jsonrpc":"2.0","id":"1","method":"update_vim","params":{"vim_id":"v","status":"REACHABLE","action_id":"a",'
@@ -92,6 +92,15 @@ TARGETS: Final = {
     ),
     "keystone": Target(
         targets.keystone, (b'{"versions": {"values": [{"id": "v3.14"}]}}', b'{"version": []}', b"<html>")
+    ),
+    "metrics": Target(
+        metrics.run,
+        (
+            b'mistral-1:42:ab12\nrunning=3\nprobes={"tcp":{"REACHABLE":7}}\noldest_check_s=1e3\nflapping=["v","v"]',
+            b'\xff"\\\nanswers={"tcp":{"bounds":[0.1,1],"counts":[1,2,3],"sum":4.5}}\ncertificates={"v":1.9e9,"\\n":0}',
+            b'e\nlag={"turn":{"bounds":[1],"counts":[0,9007199254740992],"sum":1e15}}\ncalls:applied=7\nchanges:UNKNOWN=-1',
+            b"e\nbatch_requests:1=2\nbatch_requests:inf=1\nbatch_seconds:sum=999999999999999999\nreconcile_ended_ms=x",
+        ),
     ),
     "hashes": Target(
         hashes.run,

@@ -307,6 +307,12 @@ def test_clients_that_say_nothing_hold_no_other_up_and_more_than_enough_are_sent
             each.close()
 
 
+def test_a_client_that_says_nothing_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vimmon.conductor.http._Handler.timeout", 0.05)
+    with served({}) as (host, port), socket.create_connection((host, port), timeout=5) as silent:
+        assert silent.recv(1) == b""
+
+
 def answers(host: str, port: int) -> bool:
     try:
         return get(f"{host}:{port}", "/") == (200, "text")

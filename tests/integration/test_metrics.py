@@ -252,13 +252,17 @@ def test_an_executor_that_is_dead_is_not_read_and_rubbish_of_one_that_lives_is_l
         alive(bench, executor)
         redis.hset(KEYS.executor(executor), mapping={"monitors": "2", "prober_degraded": "1"})
     redis.persist(KEYS.executor("dead:1:a"))
-    redis.hset(KEYS.metrics(ME), mapping={"running": "3", "waiting": "{", "flapping": b" " * (FIELD_MAX_BYTES + 1)})
+    redis.hset(
+        KEYS.metrics(ME), mapping={"running": "3", "waiting": "{", "oldest_check_s": b" " * FIELD_MAX_BYTES + b"7"}
+    )
     redis.hset(KEYS.executor(OTHER), "monitors", "many")
     redis.set(KEYS.metrics(OTHER), "rubbish")
     redis.delete(KEYS.executor("list:1:a"))
     redis.rpush(KEYS.executor("list:1:a"), "x")
     redis.pexpire(KEYS.executor("list:1:a"), 30_000)
-    found = reading(redis).executors
+    with measured(redis) as counted:
+        found = reading(redis).executors
+    assert counted.bytes_out < 100_000, "what is too long is not even fetched"
     assert {name: (one.monitors, one.degraded) for name, one in found.items()} == {
         ME: (2, True),
         OTHER: (0, True),

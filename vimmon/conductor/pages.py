@@ -5,7 +5,7 @@ Each answers in time, also where Redis or the database does not: then with what 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -57,7 +57,7 @@ class Watch:
         """For Prometheus. What cannot be read is missing, and `vimmon_up` says so."""
         with self._lock:
             if self._told is None or self._clock() - self._told[0] >= FRESH_S:
-                page = Page(generate_latest(_registry(self._collect())), content_type=METRICS_TYPE)
+                page = Page(self._collect(), content_type=METRICS_TYPE)
                 self._told = (self._clock(), page)
             return self._told[1]
 
@@ -75,12 +75,12 @@ class Watch:
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Page("".join(f"{line}\n" for line in lines).encode(), status)
 
-    def _collect(self) -> Iterator[Metric]:
+    def _collect(self) -> bytes:
         reading: Reading | None = None
         with suppress(Silent):
             reading = self._redis.ask()
         census = self._census(set(vims_of(reading)) if reading else set())
-        return families(reading, census, self._names)
+        return exposed(reading, census, self._names)
 
     def _census(self, named: Iterable[str]) -> Census | None:
         """Names are asked for once, and all again now and then: they may change."""
@@ -96,18 +96,19 @@ class Watch:
         return census
 
 
+def exposed(reading: Reading | None, census: Census | None, names: Mapping[str, str]) -> bytes:
+    """All metrics in Prometheus's text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(families(reading, census, names)))
+    return generate_latest(registry)
+
+
 class _Collected(Collector):
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics
-
-
-def _registry(metrics: Iterable[Metric]) -> CollectorRegistry:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(metrics))
-    return registry
 
 
 def _done(answer: object) -> None:
