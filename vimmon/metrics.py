@@ -21,7 +21,7 @@ LAG_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 Count = Annotated[int, Field(ge=0, le=MOST, strict=True)]
 Kind = Annotated[str, Field(pattern=r"^[a-z]{1,16}$")]
 VimId = Annotated[str, Field(min_length=1, max_length=64)]
-Finite = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=0, le=MOST)]
 
 
 class Spread(Frozen):

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ class Executor:
         self.redis = connect(Settings.model_validate({"redis_url": url}))
         self.held: dict[str, Lease] = {}
         times = {"beat_s": BEAT_S, "ttl_s": 30, "seen_s": 0.1} | times
-        self.presence = Presence(self.redis, Keys("vimmon"), ME, self.held, lambda _: {"running": b"0"}, **times)
+        self.metrics: Callable[[float | None], dict[str, bytes]] = lambda _: {"running": b"0"}
+        self.presence = Presence(
+            self.redis, Keys("vimmon"), ME, self.held, lambda oldest_s: self.metrics(oldest_s), **times
+        )
 
     def hold(self, *vim_ids: str, generation: int = 7) -> None:
         for vim_id in vim_ids:
@@ -332,3 +335,31 @@ async def test_it_is_back_when_redis_is(tmp_path: Path, caplog: pytest.LogCaptur
             await eventually(lambda: executor.presence.silent_s < BEAT_S)
             await eventually(lambda: times_logged(caplog, "task_goes_on") == 1)
     assert times_logged(caplog, "redis_away") == 1
+
+
+async def test_figures_that_cannot_be_made_keep_nobody_from_being_seen(executor: Executor, redis: Redis) -> None:
+    def fail(oldest_s: float | None) -> dict[str, bytes]:
+        raise ValueError("a bug")
+
+    await eventually(lambda: redis.exists(Keys("vimmon").metrics(ME)))
+    executor.metrics = fail
+    redis.delete(KEY)
+    executor.hold("v")
+    await eventually(lambda: redis.hget(HELD, "v") and redis.hget(SEEN, "v") and redis.exists(KEY))
+    seen = redis.hget(SEEN, "v")
+    executor.presence.saw("v")
+    await eventually(lambda: redis.hget(SEEN, "v") != seen)
+
+
+async def test_figures_that_are_written_between_two_beats_expire_all_the_same(
+    redis_server: RedisServer, redis: Redis
+) -> None:
+    key = Keys("vimmon").metrics(ME)
+    async with living(redis_server.url, beat_s=60, ttl_s=120, seen_s=0.05) as executor:
+
+        def written() -> object:
+            executor.hold("v")  # wakes it
+            return redis.exists(key)
+
+        await eventually(written)
+        assert 0 < redis.pttl(key) <= 120_000

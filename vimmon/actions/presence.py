@@ -105,12 +105,14 @@ class Presence:
         self._next_beat = now  # after trouble, a beat comes first
         if beats:
             await self._beat()
-        if self._clock() >= self._next_seen:
+        tells = self._clock() >= self._next_seen
+        if tells:
             await self._write_seen()
-            await self._write_metrics()
             self._next_seen = self._clock() + self._seen_s
         await self._flush()
         self._next_beat = next_beat
+        if tells:
+            await self._write_metrics()  # last: nothing that counts may wait for figures
 
     async def _until_due(self) -> None:
         with contextlib.suppress(TimeoutError):
