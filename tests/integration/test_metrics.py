@@ -273,7 +273,7 @@ def test_an_executor_that_is_dead_is_not_read_and_rubbish_of_one_that_lives_is_l
 
 
 def test_a_vim_that_two_executors_speak_of_while_it_moves_is_shown_once(bench: Bench, redis: Redis) -> None:
-    for executor, expires in ((ME, 200), (OTHER, 100)):
+    for executor, expires in ((ME, 100), (OTHER, 200)):
         alive(bench, executor)
         redis.hset(KEYS.metrics(executor), mapping={"certificates": f'{{"v": {expires}}}', "flapping": '["v"]'})
     shown = {
