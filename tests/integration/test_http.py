@@ -23,8 +23,8 @@ from redis import Redis
 from tests.integration.bench import Bench, update_vim
 from tests.integration.hosting import KEYS, ME
 from tests.integration.test_alerts import RULES
-from tests.integration.test_conductor import eventually
 from tests.integration.test_reconcile import alive
+from tests.support.polling import until
 from tests.support.processes import all_end
 from tests.support.promtool import promtool
 from vimmon.conductor.__main__ import main
@@ -107,9 +107,9 @@ def test_a_conductor_shows_every_metric_as_prometheus_wants_it(
         def told() -> dict[str, Metric]:
             return parsed(get(address, "/metrics")[1])
 
-        eventually(lambda: values(told(), "vimmon_calls_total").get(("bad_action",)) == 1)
-        eventually(lambda: values(told(), "vimmon_reconcile_passes_total").get((), 0) > 0)
-        eventually(lambda: values(told(), "vimmon_conductors") == {(): 1})
+        until(lambda: values(told(), "vimmon_calls_total").get(("bad_action",)) == 1)
+        until(lambda: values(told(), "vimmon_reconcile_passes_total").get((), 0) > 0)
+        until(lambda: values(told(), "vimmon_conductors") == {(): 1})
         text = get(address, "/metrics")[1]
         found = parsed(text)
     assert values(found, "vimmon_up") == {("redis",): 1, ("database",): 1}
@@ -302,13 +302,13 @@ def test_clients_that_say_nothing_hold_no_other_up_and_more_than_enough_are_sent
         silent += [socket.create_connection((host, port), timeout=10) for _ in range(2)]
         assert silent[-1].recv(1) == b"", "sent away"
         silent.pop(0).close()
-        eventually(lambda: answers(host, port))
+        until(lambda: answers(host, port))
         for each in silent:
             each.close()
 
 
 def test_a_client_that_says_nothing_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vimmon.conductor.http._Handler.timeout", 0.05)
+    monkeypatch.setattr("vimmon.conductor.http.CLIENT_TIMEOUT_S", 0.05)
     with served({}) as (host, port), socket.create_connection((host, port), timeout=5) as silent:
         assert silent.recv(1) == b""
 

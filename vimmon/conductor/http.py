@@ -86,7 +86,10 @@ class PageServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     server_version, sys_version = "vimmon", ""
-    timeout = CLIENT_TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(CLIENT_TIMEOUT_S)
 
     def do_GET(self) -> None:  # as its base class calls it
         page = self._page()
