@@ -22,8 +22,8 @@ from redis import Redis
 
 from tests.integration.bench import Bench, update_vim
 from tests.integration.hosting import KEYS, ME
+from tests.integration.passes import alive
 from tests.integration.test_alerts import RULES
-from tests.integration.test_reconcile import alive
 from tests.support.polling import until
 from tests.support.processes import all_end
 from tests.support.promtool import promtool

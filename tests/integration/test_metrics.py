@@ -15,8 +15,8 @@ from redis.retry import Retry
 
 from tests.integration.bench import Bench, update_vim
 from tests.integration.hosting import DOWN, KEYS, ME, UP, ScriptedProber, assigned, hosting, of
+from tests.integration.passes import EXECUTOR, Pass, alive, watched
 from tests.integration.test_costs import measured
-from tests.integration.test_reconcile import EXECUTOR, Pass, alive, watched
 from tests.support.authority import Authority
 from tests.support.polling import eventually
 from tests.support.servers import VERSIONS, Web, keystone, new_prober, serving, silence, tcp
