@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.servers import DOWN, UNKNOWN, UP, VERSIONS, Handler, Web, check, new_prober, raw, serving, silence
+from tests.support.servers import (
+    DOWN,
+    UNKNOWN,
+    UP,
+    VERSIONS,
+    Handler,
+    Web,
+    check,
+    hang_up,
+    new_prober,
+    raw,
+    reset,
+    serving,
+    silence,
+)
 from vimmon.actions.probing import Prober
 from vimmon.probes import HttpProbe
 
@@ -70,13 +84,14 @@ async def test_https_goes_through_a_tunnel_and_the_vims_certificate_is_verified(
     assert tunnel.requests[0].startswith(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n")
 
 
-async def test_plain_http_is_asked_of_the_proxy_with_the_whole_url(prober: Prober) -> None:
-    web = Web(300, VERSIONS)
-    async with serving(web) as proxy:
-        check(await prober.probe(by(proxy, "http://elsewhere.test:5000/v3")), UP, "HTTP 300")
+async def test_http_goes_through_a_tunnel_as_well(prober: Prober) -> None:
+    tunnel, web = Tunnel(), Web(300, VERSIONS)
+    async with serving(tunnel) as proxy, serving(web) as port:
+        check(await prober.probe(by(proxy, f"http://elsewhere.test:{port}/v3")), UP, "HTTP 300")
+    assert tunnel.requests[0].startswith(f"CONNECT elsewhere.test:{port} HTTP/1.1\r\n")
     [request] = web.requests
-    assert request.startswith("GET http://elsewhere.test:5000/v3 HTTP/1.1\r\n")
-    assert "\r\nHost: elsewhere.test:5000\r\n" in request
+    assert request.startswith("GET /v3 HTTP/1.1\r\n")
+    assert f"\r\nHost: elsewhere.test:{port}\r\n" in request
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -98,22 +113,26 @@ async def test_a_proxy_that_cannot_be_connected_to_in_time_says_nothing_about_th
     check(outcome, UNKNOWN, "cannot probe: no answer from the proxy within 0.2 s")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
     ("handler", "status", "reason"),
     [
         (silence, DOWN, "no answer within 0.2 s"),  # it may well be waiting for the VIM
         (raw(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), DOWN, "the proxy cannot connect to it: HTTP 502"),
         (raw(b"HTTP/1.1 504 Gateway Timeout\r\n\r\n"), DOWN, "the proxy cannot connect to it: HTTP 504"),
+        (raw(b"HTTP/1.1 401 Login\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 401"),
         (raw(b"HTTP/1.1 403 Forbidden\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 403"),
         (raw(b"HTTP/1.1 407 Login\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 407"),
         (raw(b"SSH-2.0-OpenSSH\r\n\r\n"), UNKNOWN, "cannot probe: proxy: the answer is not HTTP"),
         (raw(b"x" * 100_000), UNKNOWN, "cannot probe: proxy: the answer is not HTTP"),
         (raw(b"HTTP/1.1 200 OK\r\n"), UNKNOWN, "cannot probe: proxy: connection closed before an answer"),
+        (hang_up, UNKNOWN, "cannot probe: proxy: connection closed before an answer"),
+        (reset, UNKNOWN, "cannot probe: proxy: connection closed before an answer"),
     ],
 )
 async def test_what_a_proxy_answers_tells_whose_trouble_it_is(
-    prober: Prober, handler: Handler, status: str, reason: str
+    prober: Prober, handler: Handler, status: str, reason: str, scheme: str
 ) -> None:
     async with serving(handler) as proxy:
-        outcome = await prober.probe(by(proxy, "https://vim.test:5000", s=0.2))
+        outcome = await prober.probe(by(proxy, f"{scheme}://vim.test:5000", s=0.2))
     assert (outcome.status, outcome.reason) == (status, reason)

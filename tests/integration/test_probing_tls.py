@@ -35,7 +35,8 @@ from tests.support.servers import (
     serving,
     silence,
 )
-from vimmon.actions.probing import Prober, tls, tls_files
+from vimmon.actions.probing import Prober, handshakes, tls, tls_files
+from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.probes import HttpProbe, Outcome, Trace
 from vimmon.vim import VimStatus
 
@@ -150,15 +151,17 @@ async def test_without_ca_certificates_nothing_is_said_of_the_vim_until_there_ar
 
 
 @contextlib.contextmanager
-def shaking_hands(context: ssl.SSLContext) -> Iterator[int]:
-    """The port of a server that makes TLS handshakes, or tries to, and says no more."""
+def shaking_hands(context: ssl.SSLContext, *, patience_s: float | None = None, answer: bytes = b"") -> Iterator[int]:
+    """The port of a server that makes TLS handshakes, or tries to, one after the other, and says no more than that."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):  # shut down
             while True:
                 connection, _ = server.accept()
+                connection.settimeout(patience_s)
                 with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
-                    secured.recv(1)
+                    secured.recv(4096)
+                    secured.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
@@ -261,9 +264,17 @@ async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
             assert not held_up.done()
             check(await held_up, UNKNOWN, reason)
             check(await prober.probe(probe), UNKNOWN, reason)
-            assert len(prober._shared.contexts._readings) == 1
+            assert sum(each.name == "vimmon-tls-files" for each in threading.enumerate()) == 1
         await eventually(lambda: not prober._shared.contexts._readings)
         check(await prober.probe(probe), UP, "HTTP 300")
+
+
+async def test_the_time_to_read_files_does_not_count_against_the_vim(prober: Prober, authority: Authority) -> None:
+    async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
+        with hanging(authority.file):
+            held_up = asyncio.create_task(prober.probe(secure(port, ca_file=authority.file, timeout_s=0.3)))
+            await asyncio.sleep(0.4)
+        check(await held_up, UP, "HTTP 300")
 
 
 async def test_what_was_read_stays_in_use_when_its_file_hangs(
@@ -534,3 +545,74 @@ async def test_a_probe_cancelled_while_it_waits_for_a_handshakes_turn_leaves_it_
         check(await waiting[1], UP, "HTTP 300")
         await asyncio.gather(slow, waiting[0], return_exceptions=True)
         assert prober._shared.handshakes.running == 0
+
+
+async def test_a_server_that_closes_idle_connections_is_reached_after_waiting_for_a_turn(authority: Authority) -> None:
+    answer = b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n"
+    async with new_prober(handshakes=1) as prober, serving(silence) as silent:
+        with shaking_hands(authority.server(), patience_s=0.2, answer=answer) as good:
+            check(await prober.probe(secure(good)), UP, "HTTP 401")
+            slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=0.45)))
+            await eventually(lambda: prober._shared.handshakes.running == 1)
+            quick = asyncio.create_task(prober.probe(secure(good)))
+            await eventually(lambda: prober.waiting == 1)
+            check(await quick, UP, "HTTP 401")
+            check(await slow, DOWN, "no answer within 0.45 s")
+
+
+async def test_vims_that_hang_in_the_handshake_keep_nobody_else_waiting(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.05)
+    async with (
+        new_prober(handshakes=4) as prober,
+        serving(silence) as silent,
+        serving(Web(300, VERSIONS), tls=authority.server()) as good,
+    ):
+        hanging = [asyncio.create_task(prober.probe(secure(silent, timeout_s=30))) for _ in range(16)]
+        await eventually(lambda: prober._shared.handshakes.running + prober.waiting == 16)
+        async with asyncio.timeout(10):
+            check(await prober.probe(secure(good)), UP, "HTTP 300")
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        assert prober._shared.handshakes.running == 0
+
+
+async def test_no_more_handshakes_run_than_the_lanes_have_turns(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
+    async with new_prober(handshakes=1) as prober, serving(silence) as silent:
+        hanging = [asyncio.create_task(prober.probe(secure(silent, timeout_s=0.5))) for _ in range(8)]
+        turns = prober._shared.handshakes
+        await eventually(lambda: (turns.quick.running, turns.slow.running, prober.waiting) == (1, 4, 3))
+        for outcome in await asyncio.gather(*hanging):
+            check(outcome, DOWN, "no answer within 0.5 s")
+        assert turns.running == 0
+
+
+async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones() -> None:
+    turns = Handshakes(1)
+    for was_quick, lane in ((False, turns.slow), (True, turns.quick)):
+        turns.learn("https://vim.test", was_quick=was_quick)
+        turn = turns.turn("https://vim.test")
+        assert turn.take_now()
+        assert lane.running == turns.running == 1
+        with turn:
+            pass
+        assert turns.running == 0
+
+
+async def test_a_handshake_that_is_slow_is_remembered(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.05)
+    async with new_prober() as prober, serving(silence) as silent:
+        probe = secure(silent, timeout_s=0.1)
+        check(await prober.probe(probe), DOWN, "no answer within 0.1 s")
+        monkeypatch.setattr(handshakes, "QUICK_S", 60)
+        again = asyncio.create_task(prober.probe(probe))
+        turns = prober._shared.handshakes
+        await eventually(lambda: turns.running)
+        assert (turns.quick.running, turns.slow.running) == (0, 1)
+        await again

@@ -9,6 +9,7 @@ from typing import Any, Self
 from vimmon.actions.probing import http, icmp, tcp
 from vimmon.actions.probing.echo import Echo
 from vimmon.actions.probing.files import probes_at_once
+from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import Trouble, no_answer
 from vimmon.actions.probing.resolver import Resolver
 from vimmon.actions.probing.tls import TlsContexts
@@ -22,7 +23,7 @@ KINDS: Mapping[type, Callable[[Any, Wire], Awaitable[Outcome]]] = {
     TcpProbe: tcp.probe,
     IcmpProbe: icmp.probe,
 }
-HANDSHAKES_MAX = 100  # each holds 300 KiB, and takes 1 ms in one piece
+HANDSHAKES_MAX = 100  # and four times as many slow ones; each holds 300 KiB, and takes 1 ms in one piece
 ECHOES_MAX = 10_000  # they share one socket, whose buffer holds about as many replies
 
 
@@ -43,7 +44,8 @@ class Prober:
     ) -> None:
         """`concurrency` bounds the probes that run at once; by default what the process's open-files limit carries.
 
-        Of these, `handshakes` may be within a TLS handshake. A `resolver` that is given is closed with the prober.
+        Of these, `handshakes` may be within a TLS handshake, and four times as many within one that is slow.
+        A `resolver` that is given is closed with the prober.
         """
         self._clock = clock
         self.waits = Histogram(LAG_S)  # how long probes queued for their turn, of those that had to
@@ -52,7 +54,7 @@ class Prober:
         self._shared = Shared(
             resolver=resolver or Resolver(clock=clock),
             contexts=TlsContexts(clock),
-            handshakes=Turns(handshakes),
+            handshakes=Handshakes(handshakes),
             echo=Echo(clock),
             clock=clock,
             loop=asyncio.get_running_loop(),

@@ -1,6 +1,7 @@
 """The connection of one http probe: to the VIM or through a proxy, with TLS where the URL says so."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ class Connection:
         self, probe: HttpProbe, wire: Wire, addresses: Sequence[Address], context: ssl.SSLContext | None
     ) -> None:
         self._probe = probe
+        self._target = target_of(probe.auth_url)
         self._wire = wire
         self._addresses = addresses
         self._context = context
@@ -36,10 +38,7 @@ class Connection:
     async def open(self, protocol: Callable[[], P]) -> P:
         """A protocol that is connected, and behind the TLS handshake if there is one. Raises Trouble."""
         if self._context is None:
-            with blamed_for_trouble(self._probe):
-                connection = await self._wire.connect(self._addresses)
-            self.connected = True
-            _, connected = await asyncio.get_running_loop().create_connection(protocol, sock=connection)
+            _, connected = await asyncio.get_running_loop().create_connection(protocol, sock=await self._reach())
             return connected
         try:
             transport, connected = await self._secured(protocol, self._context)
@@ -55,26 +54,36 @@ class Connection:
 
     async def _secured(self, protocol: Callable[[], P], context: ssl.SSLContext) -> tuple[asyncio.Transport, P]:
         """Raises Trouble for what comes before the handshake, OSError for what goes wrong in it."""
-        target = target_of(self._probe.auth_url)
+        connection = await self._reach()
+        turn = self._wire.shared.handshakes.turn(self._probe.auth_url)
+        waits = not turn.take_now()
+        if waits:
+            connection.close()  # servers close one on which nothing is said; who does not accept one needs no turn
+            with self._wire.paused():
+                await turn.take()
+        with turn:
+            if waits:
+                connection = await self._reach()
+            return await asyncio.get_running_loop().create_connection(
+                protocol,
+                sock=connection,
+                ssl=context,
+                server_hostname=self._probe.server_name or self._target.host.partition("%")[0].rstrip("."),
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+            )
+
+    async def _reach(self) -> socket.socket:
+        """A connection to the VIM, in plain. Raises Trouble."""
         with blamed_for_trouble(self._probe):
             connection = await self._wire.connect(self._addresses)
         self.connected = True
-        handed_over = False  # then it is the transport's to close
-        try:
-            if self._probe.proxy is not None:
-                await tunnel(connection, target)
-            async with self._wire.handshake_turn():
-                handed_over = True
-                return await asyncio.get_running_loop().create_connection(
-                    protocol,
-                    sock=connection,
-                    ssl=context,
-                    server_hostname=self._probe.server_name or target.host.partition("%")[0].rstrip("."),
-                    ssl_shutdown_timeout=TLS_SHUTDOWN_S,
-                )
-        finally:
-            if not handed_over:
+        if self._probe.proxy is not None:
+            try:
+                await tunnel(connection, self._target)
+            except BaseException:
                 connection.close()
+                raise
+        return connection
 
     async def _look_when_it_expired(self) -> None:
         """Asks for the certificate again without verifying it: one that was refused is not to be had."""

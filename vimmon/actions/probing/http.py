@@ -68,7 +68,6 @@ async def _ask(probe: HttpProbe, wire: Wire, target: Target, connection: Connect
                 _url(target, preset.path(target.path)),
                 headers=HEADERS[probe.preset],
                 allow_redirects=False,
-                proxy=probe.proxy if target.scheme == "http" else None,  # this only has the whole URL asked for
             ) as answer:
                 status = answer.status
                 body = await _read(answer.content) if preset.reads_body(probe, status) else b""

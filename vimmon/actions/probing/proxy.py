@@ -6,7 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 
-from vimmon.actions.probing.reasons import Trouble, cannot_probe, unreachable
+from vimmon.actions.probing.reasons import CLOSED, Trouble, cannot_probe, of_connecting, unreachable
 from vimmon.probes import HttpProbe
 from vimmon.vim import Target, VimStatus
 
@@ -27,19 +27,17 @@ def blamed_for_trouble(probe: HttpProbe) -> Iterator[None]:
 
 
 async def tunnel(connection: socket.socket, target: Target) -> None:
-    """Has the proxy at the other end connect to the target. Raises Trouble, or the OSError of a broken connection."""
-    loop = asyncio.get_running_loop()
+    """Has the proxy at the other end connect to the target. Raises Trouble.
+
+    For http as well: an answer that may be the proxy's own says nothing about the VIM.
+    """
     host = target.host.partition("%")[0]
     authority = f"[{host}]:{target.port}" if ":" in host else f"{host}:{target.port}"
     request = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: vimmon\r\n\r\n"
-    await loop.sock_sendall(connection, request.encode())
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < HEAD_MAX:
-        chunk = await loop.sock_recv(connection, 4096)
-        if not chunk:
-            raise Trouble(cannot_probe("proxy: connection closed before an answer"))
-        head += chunk
-    answered = STATUS_LINE.match(head)
+    try:
+        answered = STATUS_LINE.match(await _exchange(connection, request.encode()))
+    except OSError as error:
+        raise Trouble(cannot_probe(f"proxy: {of_connecting([error]).reason.removeprefix('cannot probe: ')}")) from None
     if answered is None:
         raise Trouble(cannot_probe("proxy: the answer is not HTTP"))
     status = int(answered[1])
@@ -47,3 +45,15 @@ async def tunnel(connection: socket.socket, target: Target) -> None:
         raise Trouble(unreachable(f"the proxy cannot connect to it: HTTP {status}"))
     if not 200 <= status < 300:
         raise Trouble(cannot_probe(f"proxy: it refuses to connect: HTTP {status}"))
+
+
+async def _exchange(connection: socket.socket, request: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, request)
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < HEAD_MAX:
+        chunk = await loop.sock_recv(connection, 4096)
+        if not chunk:
+            raise Trouble(cannot_probe(f"proxy: {CLOSED}"))
+        head += chunk
+    return head

@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from vimmon.actions.probing.deadline import Deadline
 from vimmon.actions.probing.echo import Echo
+from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import SHORTAGES, Trouble, no_such_source, of_connecting, unreachable
 from vimmon.actions.probing.resolver import Address, Resolver, bind_address
 from vimmon.actions.probing.tls import TlsContexts
-from vimmon.actions.probing.turns import Turns
 from vimmon.probe_checks import ip_version
 from vimmon.probes import IpFamily, ProbeBase, Trace
 from vimmon.vim import Target
@@ -31,14 +31,14 @@ class Shared:
 
     resolver: Resolver
     contexts: TlsContexts
-    handshakes: Turns
+    handshakes: Handshakes
     echo: Echo
     clock: Callable[[], float]
     loop: asyncio.AbstractEventLoop
 
 
 class Wire:
-    """One probe's way to its target. Its time runs from here on; waiting for a TLS handshake's turn stops it.
+    """One probe's way to its target. Its time runs from here on; it stands still where this host is `paused`.
 
     `ends_at` is when the time is over, by the loop's clock; `paused_s` is how long it stood still.
     """
@@ -171,21 +171,9 @@ class Wire:
                 task.add_done_callback(late)
         raise Trouble(of_connecting(errors))
 
-    @contextlib.asynccontextmanager
-    async def handshake_turn(self) -> AsyncIterator[None]:
-        """May make a TLS handshake. The probe's time stands still while it waits for that: no fault of the VIM."""
-        turns = self.shared.handshakes
-        if not turns.take_now():
-            with self.paused():
-                await turns.take()
-        try:
-            yield
-        finally:
-            turns.give_back()
-
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """The probe's time stands still inside."""
+        """The probe's time stands still inside: what happens there is no fault of the VIM."""
         began = self._loop.time()
         if self._deadline is not None:
             self._deadline.reschedule(None)
