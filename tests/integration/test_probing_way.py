@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.network import in_own_network, run
 from tests.support.servers import DOWN, UNKNOWN, UP, VERSIONS, Web, check, new_prober, serving, silence, tcp
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.files import FILES_WANTED
@@ -164,6 +165,48 @@ async def test_an_http_answer_that_came_in_time_but_was_read_late_counts(prober:
         time.sleep(0.6)  # noqa: ASYNC251 - the loop is late
         check(await probing, UP, "HTTP 300")
         await answering
+
+
+BY_ROUTE = {
+    "unreachable": "this host's routes lead nowhere from here",
+    "prohibit": "forbidden by this host's routes, or a broadcast address",
+}
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "icmp"])
+@pytest.mark.parametrize("network", ["203.0.113.0/24", "2001:db8:99::/64"])
+@pytest.mark.parametrize("route", ["unreachable", "prohibit"])
+async def test_a_route_of_this_host_that_forbids_the_way_says_nothing_about_the_vim(
+    kind: str, network: str, route: str
+) -> None:
+    async def test() -> None:
+        run(f"ip route add {route} {network}")
+        target = network.partition("/")[0]
+        target = f"[{target}1]" if ":" in target else target
+        async with new_prober() as prober:
+            check(await prober.probe(of(kind, 5000, target)), UNKNOWN, f"cannot probe: {BY_ROUTE[route]}")
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "icmp"])
+@pytest.mark.parametrize("host", ["198.51.100.77", "[2001:db8:51::77]"])
+async def test_a_host_that_is_not_there_is_down_also_when_that_is_known_already(kind: str, host: str) -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            for _ in range(3):
+                check(await prober.probe(of(kind, 5000, host, timeout_s=30)), DOWN, "no route to host")
+
+    await in_own_network(test)
+
+
+async def test_a_broadcast_address_says_nothing_about_a_vim() -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            outcome = await prober.probe(of("icmp", 5000, "198.51.100.255"))
+            check(outcome, UNKNOWN, f"cannot probe: {BY_ROUTE['prohibit']}")
+
+    await in_own_network(test)
 
 
 async def test_a_vim_is_not_blamed_for_an_address_that_could_not_be_asked_for_want_of_a_descriptor(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from vimmon.actions.probing import echo_packets
-from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source
+from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source, refused
 from vimmon.actions.probing.resolver import Address, bind_address
 
 BUFFER_BYTES = 4 * 1024 * 1024  # holds the replies to 5,000 requests; the default 256
@@ -98,7 +98,10 @@ class EchoSocket:
                 self._read_errors()  # now: what a send has raised does not stop the reading of replies any more
             else:
                 return
-        self._socket.sendto(packet, sockaddr)
+        try:
+            self._socket.sendto(packet, sockaddr)
+        except OSError as error:
+            raise refused(error) from None
 
     def read(self) -> bool:
         """Hands out what has come, up to READS_MAX. Whether there may be more."""

@@ -41,7 +41,10 @@ OUR_OWN: Mapping[int, str] = {
     errno.ENOMEM: "this host is out of memory",
     errno.ENODEV: "this host has no such network interface",
     errno.EINVAL: "this host cannot use the address",
+    errno.EHOSTUNREACH: "this host's routes lead nowhere from here",
+    errno.EACCES: "forbidden by this host's routes, or a broadcast address",
 }
+BY_ROUTE = frozenset({errno.EHOSTUNREACH, errno.EACCES})  # a router may say it as well, but later
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # whoever is short of these has not asked
 
 # OpenSSL's X509_V_ERR_*, see x509_vfy.h
@@ -67,6 +70,15 @@ class Trouble(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
         self.outcome = outcome
+
+
+class Refused(OSError):
+    """This host itself said so, before anything was sent."""
+
+
+def refused(error: OSError) -> OSError:
+    """An error that was raised at once. A loopback address refuses at once, too: that is the VIM's."""
+    return Refused(error.errno, error.strerror) if error.errno in BY_ROUTE else error
 
 
 def reachable(reason: str, rtt_s: float) -> Outcome:
@@ -106,8 +118,9 @@ def of_connecting(errors: Sequence[OSError]) -> Outcome:
     for number in SHORTAGES:
         if number in numbers:
             return cannot_probe(OUR_OWN[number])
+    on_the_wire = [error.errno for error in errors if not isinstance(error, Refused)]
     for number, words in ON_THE_WIRE.items():
-        if number in numbers:
+        if number in on_the_wire:
             return unreachable(words)
     for number, words in OUR_OWN.items():
         if number in numbers:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from vimmon.actions.probing.deadline import Deadline
 from vimmon.actions.probing.echo import Echo
+from vimmon.actions.probing.establish import establish
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import SHORTAGES, Trouble, no_such_source, of_connecting, unreachable
 from vimmon.actions.probing.resolver import Address, Resolver, bind_address
@@ -198,7 +199,7 @@ async def _connect(address: Address, source: Address | None = None) -> socket.so
                 connection.bind(source.sockaddr)
             except OSError:
                 raise Trouble(no_such_source(source.sockaddr[0])) from None
-        await asyncio.get_running_loop().sock_connect(connection, address.sockaddr)
+        await establish(connection, address)
     except BaseException:
         connection.close()
         raise
