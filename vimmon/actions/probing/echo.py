@@ -1,4 +1,4 @@
-"""All ICMP echo requests of one event loop: a socket for each family and source, and one timer for many requests.
+"""All ICMP echo requests of one event loop: a socket for each family and source, and one timer for each socket.
 
 A socket is changed for another now and then: its id would stick in the tables of a NAT on the way, with a mapping that
 may have gone wrong.
@@ -89,13 +89,29 @@ class Echo:
         ending = chosen.ending.get(slot)
         if ending is None:
             ending = chosen.ending[slot] = []
-            self._loop.call_at(slot * SLOT_S, self._end, chosen, slot)
+            if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
+                self._wake_at(chosen, slot)
         ending.append(sequence)
 
-    def _end(self, chosen: EchoSocket, slot: int) -> None:
-        """Ends the waiting of a slot. What has arrived already counts: if it was read late, that was our own fault."""
-        late = [sequence for sequence in chosen.ending.pop(slot, ()) if sequence in chosen.waiting]
-        late = [sequence for sequence in late if chosen.waiting[sequence].ends_at < slot * SLOT_S]
+    def _wake_at(self, chosen: EchoSocket, slot: int) -> None:
+        if chosen.timer is not None:
+            chosen.timer.cancel()
+        chosen.timer = self._loop.call_at(slot * SLOT_S, self._end, chosen)
+
+    def _end(self, chosen: EchoSocket) -> None:
+        """Ends the waiting whose time is over, and wakes again for the next that still waits: not for who was answered.
+
+        What has arrived already counts: if it was read late, that was our own fault.
+        """
+        late: list[int] = []
+        now, chosen.timer = self._loop.time(), None
+        for slot in sorted(chosen.ending):
+            left = [sequence for sequence in chosen.ending[slot] if sequence in chosen.waiting]
+            if left and slot * SLOT_S > now:
+                self._wake_at(chosen, slot)
+                break
+            late += [sequence for sequence in left if chosen.waiting[sequence].ends_at < slot * SLOT_S]
+            del chosen.ending[slot]
         if late:
             for _ in range(READS_MAX):
                 if not chosen.read():

@@ -51,6 +51,7 @@ class EchoSocket:
         self.family = family
         self.waiting: dict[int, Waiting] = {}
         self.ending: dict[int, list[int]] = {}  # sequence numbers by slot of time: all that stays of what was answered
+        self.timer: asyncio.TimerHandle | None = None  # when the first of them has to be looked at
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._socket, self._raw = _open(family)
@@ -69,6 +70,8 @@ class EchoSocket:
         self._loop.add_reader(self._socket, self.read)
 
     def close(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
