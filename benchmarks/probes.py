@@ -56,7 +56,7 @@ def own_cpu_s() -> float:
 
 
 async def ours(prober: Prober, probes: list[Probe], count: int) -> float:
-    """CPU seconds of one probe; each is a task of its own, as in an executor."""
+    """CPU seconds of one probe, asked as an executor asks: an echo as a future, what else there is as a task."""
     began = own_cpu_s()
     for first in range(0, count, AT_ONCE):
         wave = [probes[(first + i) % len(probes)] for i in range(AT_ONCE)]

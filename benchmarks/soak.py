@@ -28,7 +28,7 @@ from vimmon.vim import VimStatus
 
 KINDS = ("icmp", "tcp")
 INTERVAL_S = 10.0
-WARM_UP_S = 2 * INTERVAL_S  # after the last was acknowledged
+WARM_UP = 2  # intervals, after the last was acknowledged
 SETTLE_S = 3.0  # an idle host has connected, and loaded what it needs
 READY_S = 120.0
 MIB = 1024 * 1024
@@ -65,7 +65,9 @@ class NotSoaked(Exception):
     """The run says nothing: not all monitors did what they should have done."""
 
 
-def soak(kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds: float) -> Soak:
+def soak(
+    kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds: float, interval_s: float = INTERVAL_S
+) -> Soak:
     """Raises NotSoaked."""
     with ExitStack() as stack:
         place = stack.enter_context(site(f"soak-{kind}", "sqlite", server, folder))
@@ -79,13 +81,13 @@ def soak(kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds
         executor.ask(order="tell")
         time.sleep(SETTLE_S)
         idle = _resident(executor)
-        executor.ask(order="take_on")
+        executor.ask(order="take_on", interval_s=interval_s)
         deadline = time.monotonic() + READY_S
         while (acknowledged := executor.ask(order="tell")["acknowledged"]) < monitors:
             if time.monotonic() > deadline:
                 raise NotSoaked(f"after {READY_S:g} s {acknowledged} of {monitors} monitors are REACHABLE")
             time.sleep(1)
-        time.sleep(WARM_UP_S)
+        time.sleep(WARM_UP * interval_s)
         executor.ask(order="begin")
         before_s, began = cpu_s([executor.pid]), time.monotonic()
         time.sleep(seconds)
@@ -94,7 +96,7 @@ def soak(kind: str, server: RedisServer, folder: Path, *, monitors: int, seconds
         late_ms = {int(ms): count for ms, count in found["late_ms"]}
         above = (_resident(executor) - idle) / MIB
         probes = found["started"]
-        if found["held"] != monitors or found["stale"] or not 0.9 < probes / (monitors * wall_s / INTERVAL_S) < 1.1:
+        if found["held"] != monitors or found["stale"] or not 0.9 < probes / (monitors * wall_s / interval_s) < 1.1:
             raise NotSoaked(
                 f"{kind}: {found['held']} held, {found['stale']} not probed, {probes} probes in {wall_s:.0f} s"
             )

@@ -43,12 +43,12 @@ class Soaked:
 
         host._probes.due = noted  # type: ignore[method-assign]  # to look over its shoulder
 
-    def take_on(self, *, kind: str, port: int, vims: list[dict[str, Any]]) -> dict[str, Any]:
+    def take_on(self, probe: dict[str, Any], port: str, vims: list[dict[str, Any]]) -> dict[str, Any]:
         """Each on an address of its own in 127.0.0.0/8."""
         for i, vim in enumerate(vims):
             url = f"http://127.1.{i // ADDRESSES_A_NET}.{i % ADDRESSES_A_NET + 1}:{port}/"
-            probe = parse_probe({"kind": kind, "auth_url": url})
-            self._host.take_on(Assignment(vim["vim_id"], vim["action_id"], vim["generation"], probe))
+            parsed = parse_probe({**probe, "auth_url": url})
+            self._host.take_on(Assignment(vim["vim_id"], vim["action_id"], vim["generation"], parsed))
         return {}
 
     def begin(self) -> dict[str, Any]:
@@ -88,10 +88,11 @@ async def main(url: str, prefix: str, vims: str, kind: str, port: str) -> None:
         running = tasks.create_task(host.run())
         soaked = Soaked(host, prober)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            match json.loads(line)["order"]:
+            order = json.loads(line)
+            match order["order"]:
                 case "take_on":
-                    found = json.loads(Path(vims).read_text(encoding="utf-8"))
-                    done = soaked.take_on(kind=kind, port=int(port), vims=found)
+                    probe = {"kind": kind, "interval_s": order["interval_s"]}
+                    done = soaked.take_on(probe, port, json.loads(Path(vims).read_text(encoding="utf-8")))
                 case "begin":
                     done = soaked.begin()
                 case _:

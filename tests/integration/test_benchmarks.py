@@ -5,7 +5,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from benchmarks import leases, rpc
+from benchmarks import leases, rpc, soak
 from benchmarks.ground import site
 from vimmon.embedded.redis import RedisServer
 
@@ -23,3 +23,9 @@ def test_calls_are_measured_and_the_database_says_what_they_said(
         for changed in (True, False):
             assert side.call(4, seconds=0.1, changed=changed).per_s > 0
         assert side.check() == 4
+
+
+def test_an_executor_is_soaked_and_nothing_changes_that_should_not(redis_server: RedisServer, tmp_path: Path) -> None:
+    found = soak.soak("tcp", redis_server, tmp_path, monitors=20, seconds=2, interval_s=0.5)
+    assert found.per_s > 30
+    assert found.false_changes == 0
