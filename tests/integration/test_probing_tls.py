@@ -272,7 +272,7 @@ async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
 async def test_the_time_to_read_files_does_not_count_against_the_vim(prober: Prober, authority: Authority) -> None:
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         with hanging(authority.file):
-            held_up = asyncio.create_task(prober.probe(secure(port, ca_file=authority.file, timeout_s=0.3)))
+            held_up = asyncio.ensure_future(prober.probe(secure(port, ca_file=authority.file, timeout_s=0.3)))
             await asyncio.sleep(0.4)
         check(await held_up, UP, "HTTP 300")
 
@@ -552,9 +552,9 @@ async def test_a_server_that_closes_idle_connections_is_reached_after_waiting_fo
     async with new_prober(handshakes=1) as prober, serving(silence) as silent:
         with shaking_hands(authority.server(), patience_s=0.2, answer=answer) as good:
             check(await prober.probe(secure(good)), UP, "HTTP 401")
-            slow = asyncio.create_task(prober.probe(secure(silent, timeout_s=0.45)))
+            slow = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=0.45)))
             await eventually(lambda: prober._shared.handshakes.running == 1)
-            quick = asyncio.create_task(prober.probe(secure(good)))
+            quick = asyncio.ensure_future(prober.probe(secure(good)))
             await eventually(lambda: prober.waiting == 1)
             check(await quick, UP, "HTTP 401")
             check(await slow, DOWN, "no answer within 0.45 s")
@@ -569,7 +569,7 @@ async def test_vims_that_hang_in_the_handshake_keep_nobody_else_waiting(
         serving(silence) as silent,
         serving(Web(300, VERSIONS), tls=authority.server()) as good,
     ):
-        hanging = [asyncio.create_task(prober.probe(secure(silent, timeout_s=30))) for _ in range(16)]
+        hanging = [asyncio.ensure_future(prober.probe(secure(silent, timeout_s=30))) for _ in range(16)]
         await eventually(lambda: prober._shared.handshakes.running + prober.waiting == 16)
         async with asyncio.timeout(10):
             check(await prober.probe(secure(good)), UP, "HTTP 300")
@@ -585,7 +585,7 @@ async def test_no_more_handshakes_run_than_the_lanes_have_turns(
 ) -> None:
     monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
     async with new_prober(handshakes=1) as prober, serving(silence) as silent:
-        hanging = [asyncio.create_task(prober.probe(secure(silent, timeout_s=0.5))) for _ in range(8)]
+        hanging = [asyncio.ensure_future(prober.probe(secure(silent, timeout_s=0.5))) for _ in range(8)]
         turns = prober._shared.handshakes
         await eventually(lambda: (turns.quick.running, turns.slow.running, prober.waiting) == (1, 4, 3))
         for outcome in await asyncio.gather(*hanging):
@@ -611,7 +611,7 @@ async def test_a_handshake_that_is_slow_is_remembered(authority: Authority, monk
         probe = secure(silent, timeout_s=0.1)
         check(await prober.probe(probe), DOWN, "no answer within 0.1 s")
         monkeypatch.setattr(handshakes, "QUICK_S", 60)
-        again = asyncio.create_task(prober.probe(probe))
+        again = asyncio.ensure_future(prober.probe(probe))
         turns = prober._shared.handshakes
         await eventually(lambda: turns.running)
         assert (turns.quick.running, turns.slow.running) == (0, 1)

@@ -11,6 +11,4 @@ def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[st
     found = shutil.which("promtool")
     if found is None:  # a tool and no service: also where nothing may be missing
         pytest.skip("promtool is not in PATH (Debian, Ubuntu: apt install prometheus)")
-    return subprocess.run(
-        [found, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([found, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False)
