@@ -10,6 +10,7 @@
 #   make bench-leases           what the minute check of leases costs an executor; a minute
 #   make bench-probes           what a probe costs in CPU, beside ping, fping and blackbox_exporter; a minute
 #   make soak                   10,000 monitors in one executor, by icmp and by tcp: CPU, memory, lag; twelve minutes
+#   make bench-start            VIMs started a second on a real Mistral, beside what it does alone; ten minutes
 #   make bench-loading          what an executor pays to load vimmon; seconds
 #   make check                  formatting, types, and who may import whom
 
@@ -24,7 +25,7 @@ CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=
 
-.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-loading soak
+.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-start bench-loading soak
 .DEFAULT_GOAL := help
 
 help:
@@ -50,7 +51,7 @@ audit: $(VENV)/.installed-dev
 	@$(BIN)/python -m pip freeze --exclude-editable --quiet > $(VENV)/audited.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off --requirement $(VENV)/audited.txt
 
-bench-rpc bench-leases bench-probes bench-loading: bench-%: $(VENV)/.installed-dev
+bench-rpc bench-leases bench-probes bench-start bench-loading: bench-%: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.$* $(BENCH_ARGS)
 
 soak: $(VENV)/.installed-dev

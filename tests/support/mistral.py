@@ -75,7 +75,7 @@ class ThreeProcessMistral:
         self._env = dict(env or {})
         self._wanted_executors = executors
         self._name = f"vimmon-test-{secrets.token_hex(6)}"
-        self._database = ""
+        self.database_url = ""
         self._stack = ExitStack()
 
     @property
@@ -87,7 +87,7 @@ class ThreeProcessMistral:
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             database = make_url(stack.enter_context(fresh_postgres_database())).set(drivername="postgresql+psycopg2")
-            self._database = database.render_as_string(hide_password=False)
+            self.database_url = database.render_as_string(hide_password=False)
             self._broker = stack.enter_context(broker())
             stack.callback(self._remove_queues)
             self.api = self._launch(stack, "api")
@@ -113,6 +113,14 @@ class ThreeProcessMistral:
         self._wait_executor(executor, number)
         return executor
 
+    def restart_engine(self, *, env: Mapping[str, str]) -> Child:
+        """Another engine in the place of the old one, with `env` added to its environment; it works on return."""
+        self.engine.kill()
+        self.engine.stop()
+        self.engine = self._launch(self._stack, "engine", env=env)
+        self.engine.wait_ready(lambda: self._listens("engine") and mistral_works(self.url), START_TIMEOUT_S)
+        return self.engine
+
     def _launch(self, stack: ExitStack, server: str, name: str = "", env: Mapping[str, str] | None = None) -> Child:
         name = name or server
         command = [sys.executable, "-m", "mistral.cmd.launch", "--server", server, "--config-file", self._config(name)]
@@ -130,7 +138,7 @@ class ThreeProcessMistral:
                 queue_ttl_s=QUEUE_TTL_S,
                 port=self.port,
                 executor=name,
-                database=self._database,
+                database=self.database_url,
             )
         )
         return str(config)
