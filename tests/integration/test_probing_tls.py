@@ -36,6 +36,7 @@ from tests.support.servers import (
     silence,
 )
 from vimmon.actions.probing import Prober, handshakes, tls, tls_files
+from vimmon.actions.probing.deadline import Deadline
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.probes import HttpProbe, Outcome, Trace
 from vimmon.vim import VimStatus
@@ -593,7 +594,10 @@ async def test_no_more_handshakes_run_than_the_lanes_have_turns(
         assert turns.running == 0
 
 
-async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones() -> None:
+async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
     turns = Handshakes(1)
     for was_quick, lane in ((False, turns.slow), (True, turns.quick)):
         turns.learn("https://vim.test", was_quick=was_quick)
@@ -602,7 +606,8 @@ async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones
         assert lane.running == turns.running == 1
         with turn:
             pass
-        assert turns.running == 0
+        await asyncio.sleep(0.02)  # when it would have moved, had it not ended
+        assert (turns.quick.running, turns.slow.running) == (0, 0)
 
 
 async def test_a_handshake_that_is_slow_is_remembered(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,3 +621,31 @@ async def test_a_handshake_that_is_slow_is_remembered(authority: Authority, monk
         await eventually(lambda: turns.running)
         assert (turns.quick.running, turns.slow.running) == (0, 1)
         await again
+
+
+# When this process is late
+
+
+async def test_a_handshake_in_which_this_process_was_held_up_is_finished(authority: Authority) -> None:
+    answer = b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n"
+    async with new_prober() as prober:
+        with shaking_hands(authority.server(), answer=answer) as port:
+            probe = secure(port, timeout_s=0.4)
+            check(await prober.probe(probe), UP, "HTTP 401")
+            probing = asyncio.ensure_future(prober.probe(probe))
+            while not prober._shared.handshakes.running:  # noqa: ASYNC110 - in the very turn in which it begins
+                await asyncio.sleep(0)
+            time.sleep(0.8)  # noqa: ASYNC251 - the loop is late
+            check(await probing, UP, "HTTP 401")
+
+
+async def test_the_time_that_was_lost_is_given_again_once() -> None:
+    async def be_held_up() -> None:
+        async with Deadline(asyncio.get_running_loop().time() + 0.05):
+            for held_up_s in (0.25, 0.4, 0.4):  # 0.2 s late, again and again
+                time.sleep(held_up_s)  # noqa: ASYNC251 - the loop is late
+                for _ in range(20):
+                    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await be_held_up()
