@@ -10,9 +10,11 @@ from vimmon.errors import InvalidInput
 from vimmon.vim import HOST_LABEL, parse_auth_url
 
 PATH_MAX = 1000
+HOST_MAX = 253  # of a name in DNS
 STATUS_MIN, STATUS_MAX = 100, 599
 SEE_DOCS = "See the kinds and settings in docs/probes.md"
 LIKE_CODES = "Write 200, or 200-299, or several of these"
+OWN_ADDRESS = "Give an address of the executor's host"
 LIKE_PROXY = "Write it like http://proxy.example.org:3128; a proxy that wants a login cannot be used"
 
 target_of = lru_cache(maxsize=16_384)(parse_auth_url)
@@ -62,8 +64,19 @@ def check_status_codes(codes: Any) -> str | None:
 
 def check_address(address: str | None) -> str | None:
     if address is not None and ip_version(address) is None:
-        raise invalid("source_address", "it is not an IP address", "Give an address of the executor's host")
+        raise invalid("source_address", "it is not an IP address", OWN_ADDRESS)
+    parsed = ipaddress.ip_address(address) if address is not None else None
+    if parsed is not None and (parsed.is_multicast or parsed.is_unspecified):
+        raise invalid("source_address", "no host has this address for itself", OWN_ADDRESS)
     return address
+
+
+def check_target(auth_url: str) -> str:
+    host = parse_auth_url(auth_url).host
+    if ip_version(host) and ipaddress.ip_address(host).is_unspecified:
+        remedy = "Give the address of the VIM; 127.0.0.1 or [::1] is the executor's own host"
+        raise InvalidInput("auth_url", f"{host} is no address of a VIM", remedy=remedy)
+    return auth_url
 
 
 def check_path(path: str | None, info: ValidationInfo) -> str | None:
@@ -74,7 +87,13 @@ def check_path(path: str | None, info: ValidationInfo) -> str | None:
 
 
 def check_server_name(name: str | None) -> str | None:
-    if name is None or ip_version(name) or all(HOST_LABEL.fullmatch(label) for label in name.split(".")):
+    if name is None:
+        return name
+    if "%" in name:
+        raise invalid("server_name", "it has a zone, which no certificate has", "Leave out the % and what follows")
+    if len(name) > HOST_MAX:
+        raise invalid("server_name", f"it has {len(name)} characters", f"Give at most {HOST_MAX}")
+    if ip_version(name) or all(HOST_LABEL.fullmatch(label) for label in name.split(".")):
         return name
     raise invalid("server_name", "it is neither a name nor an address", "Give the name in the certificate")
 

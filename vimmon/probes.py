@@ -6,6 +6,7 @@ To add a kind: a class here, and a file in `vimmon/actions/probing/`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -28,11 +29,12 @@ from vimmon.probe_checks import (
     check_proxy,
     check_server_name,
     check_status_codes,
+    check_target,
     invalid,
     ip_version,
     target_of,
 )
-from vimmon.vim import Frozen, Target, VimStatus, VimType, parse_auth_url
+from vimmon.vim import Frozen, Target, VimStatus, VimType
 
 TEXT_MAX = 1000
 FAMILY_NUMBERS = {4: "4", 6: "6"}
@@ -95,11 +97,7 @@ class ProbeBase(Frozen):
         """What a connection is opened to. A parsed URL is remembered: this is asked at every probe."""
         return target_of(self.auth_url)
 
-    @field_validator("auth_url")
-    @classmethod
-    def _names_atarget_of(cls, auth_url: str) -> str:
-        parse_auth_url(auth_url)
-        return auth_url
+    _target = field_validator("auth_url")(check_target)
 
     @field_validator("interval_s", "confirm_interval_s", "timeout_s", "rise", "fall", mode="before")
     @classmethod
@@ -204,6 +202,9 @@ class IcmpProbe(ProbeBase):
 Probe = Annotated[HttpProbe | TcpProbe | IcmpProbe, Field(discriminator="kind")]
 
 
+KINDS: Mapping[str, type[ProbeBase]] = {"http": HttpProbe, "tcp": TcpProbe, "icmp": IcmpProbe}
+
+
 class _Parser:
     adapter: ClassVar[TypeAdapter[Probe]] = TypeAdapter(Probe)
 
@@ -221,14 +222,26 @@ def parse_probe(probe: Mapping[str, Any]) -> Probe:
         return _Parser.adapter.validate_python(probe)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("http", "tcp", "icmp"))
-        problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+        if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            raise invalid("kind", "there is no such kind", f"The kinds are {', '.join(KINDS)}") from None
+        if first["type"] == "extra_forbidden":
+            raise invalid(where, "there is no such setting", _meant(where, KINDS[probe["kind"]])) from None
+        problem = first["msg"].replace("Input should", "it should", 1)
         raise InvalidInput(f"probe.{where}" if where else "probe", problem, remedy=SEE_DOCS) from None
+
+
+def _meant(name: str, kind: type[ProbeBase]) -> str:
+    """A remedy for whoever wrote a setting that is none."""
+    settings = [each for each in kind.model_fields if each != "auth_url"]
+    return f"Did you mean {near[0]}?" if (near := get_close_matches(name, settings, n=1)) else SEE_DOCS
 
 
 def probe_for(vim_type: VimType, auth_url: str, settings: Mapping[str, Any] | None = None) -> Probe:
     """The probe of a VIM: what `settings` say, and for the rest (what is None, too) the default of its type."""
     chosen = {name: value for name, value in (settings or {}).items() if value is not None}
+    if "auth_url" in chosen:
+        raise invalid("auth_url", "it belongs to the VIM, not to its probe", "Give it with --auth-url")
     default = DEFAULTS[vim_type]
     if chosen.setdefault("kind", default["kind"]) == "http":
         expects = "expect_status" in chosen or "expect_text" in chosen

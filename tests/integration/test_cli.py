@@ -120,7 +120,7 @@ def test_a_change_of_the_address_or_probe_makes_a_generation_and_a_name_does_not
         (("lease", "show", str(uuid.UUID(int=1))), f"VIM '{uuid.UUID(int=1)}' is not registered", "List the known"),
         (("vim", "register", "tokyo", "--auth-url", KEYSTONE), "name: a VIM named 'tokyo' is registered", "Choose"),
         (("vim", "register", "x", "--auth-url", "http://me:secret@h"), "auth_url: it contains a user", "Leave out"),
-        (("vim", "register", "x", "--auth-url", KEYSTONE, "--probe", "tcp,fal=2"), "probe.fal: ", "See the kinds"),
+        (("vim", "register", "x", "--auth-url", KEYSTONE, "--probe", "tcp,fal=2"), "probe.fal: ", "Did you mean fall?"),
     ],
 )
 def test_what_is_refused_ends_with_1_and_a_remedy(

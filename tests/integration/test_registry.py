@@ -69,7 +69,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "IPv6 without brackets": ({"auth_url": "http://2001:db8::1:5000"}, "auth_url"),
     "a long URL": ({"auth_url": "http://h/" + "x" * 2000}, "auth_url"),
     "an unknown type": ({"type": "vmware"}, "type"),
-    "an unknown kind of probe": ({"probe": {"kind": "carrier-pigeon"}}, "probe"),
+    "an unknown kind of probe": ({"probe": {"kind": "carrier-pigeon"}}, "probe.kind"),
     "an unknown setting": ({"probe": {"colour": "green"}}, "probe.colour"),
     "a negative interval": ({"probe": {"interval_s": -1}}, "probe.interval_s"),
     "a password in a setting": ({"probe": {"password": "s3cr3t"}}, "probe.password"),

@@ -87,7 +87,14 @@ def test_confirming_is_never_slower_than_probing_however_the_probe_was_made() ->
         ({"fall": 101}, "probe.fall"),
         ({"preset": "nova"}, "probe.preset"),
         ({"intervall_s": 5}, "probe.intervall_s"),
-        ({"kind": "carrier-pigeon"}, "probe"),
+        ({"kind": "carrier-pigeon"}, "probe.kind"),
+        ({"auth_url": "https://other.test"}, "probe.auth_url"),
+        ({"source_address": "224.0.0.1"}, "probe.source_address"),
+        ({"source_address": "ff02::1"}, "probe.source_address"),
+        ({"source_address": "0.0.0.0"}, "probe.source_address"),
+        ({"source_address": "::"}, "probe.source_address"),
+        ({"server_name": ".".join(["a" * 60] * 5)}, "probe.server_name"),
+        ({"server_name": "fe80::1%eth0"}, "probe.server_name"),
         ({"fall": True}, "probe.fall"),
         ({"kind": "tcp", "rise": True}, "probe.rise"),
         ({"interval_s": True}, "probe.interval_s"),
@@ -127,6 +134,36 @@ def test_a_setting_that_is_refused_is_named(settings: dict[str, Any], field: str
         probe_for(VimType.OPENSTACK, URL, settings)
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"kind": "ping"}, "The kinds are http, tcp, icmp"),
+        ({"timeout": 3}, "Did you mean timeout_s?"),
+        ({"kind": "icmp", "intervall_s": 3}, "Did you mean interval_s?"),
+        ({"kind": "tcp", "proxy": "http://proxy:3128"}, "See the kinds and settings in docs/probes.md"),
+        ({"auth_url": "https://other.test"}, "Give it with --auth-url"),
+    ],
+)
+def test_whoever_mistyped_is_told_what_there_is(settings: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        probe_for(VimType.OPENSTACK, URL, settings)
+    assert caught.value.remedy == remedy
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+@pytest.mark.parametrize("kind", ["http", "tcp", "icmp"])
+def test_an_address_that_is_nobodys_cannot_be_probed(host: str, kind: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        probe_for(VimType.GENERIC, f"http://{host}:5000", {"kind": kind})
+    assert caught.value.field == "auth_url"
+    assert caught.value.remedy
+
+
+def test_a_problem_is_told_in_plain_words() -> None:
+    with pytest.raises(InvalidInput, match="it should be less than or equal to 60"):
+        probe_for(VimType.GENERIC, URL, {"timeout_s": 61})
 
 
 @pytest.mark.parametrize("probe", [{}, {"kind": "tcp"}, {"kind": "http", "auth_url": URL}, {"auth_url": URL}])
