@@ -92,6 +92,25 @@ def knowing(*ips: str) -> Prober:
     return Prober(resolver=Resolver(getaddrinfo=getaddrinfo))
 
 
+@pytest.mark.parametrize("alive", [6, 13])
+async def test_of_very_many_addresses_each_has_its_turn_and_one_that_answers_keeps_it(alive: int) -> None:
+    ips = [f"127.0.1.{i + 1}" for i in range(14)]
+    async with serving(silence, ips[alive]) as port, knowing(*ips) as prober:
+        found = [(await prober.probe(of("tcp", port, "many.test"))).status for _ in range(6)]
+        assert found == [DOWN] * (alive // 6) + [UP] * (6 - alive // 6)
+
+
+async def test_of_very_many_addresses_those_of_the_wanted_family_are_tried() -> None:
+    ips = [f"127.0.1.{i + 1}" for i in range(6)]
+
+    def both(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        six = [(socket.AF_INET6, type, 6, "", (f"2001:db8::{i}", 0, 0, 0)) for i in range(1, 7)]
+        return [*six, *((socket.AF_INET, type, 6, "", (ip, 0)) for ip in ips)]
+
+    async with Prober(resolver=Resolver(getaddrinfo=both)) as prober, serving(silence, ips[-1]) as port:
+        check(await prober.probe(of("tcp", port, "both.test", ip_family="4")), UP, "connected")
+
+
 # Where the time went
 
 

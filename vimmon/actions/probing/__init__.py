@@ -12,6 +12,7 @@ from vimmon.actions.probing.files import probes_at_once
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import Trouble, no_answer
 from vimmon.actions.probing.resolver import Resolver
+from vimmon.actions.probing.shortlist import Shortlist
 from vimmon.actions.probing.tls import TlsContexts
 from vimmon.actions.probing.turns import Turns
 from vimmon.actions.probing.wire import Shared, Wire
@@ -55,6 +56,7 @@ class Prober:
             resolver=resolver or Resolver(clock=clock),
             contexts=TlsContexts(clock),
             handshakes=Handshakes(handshakes),
+            shortlist=Shortlist(),
             echo=Echo(clock),
             clock=clock,
             loop=asyncio.get_running_loop(),

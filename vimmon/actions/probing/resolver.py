@@ -22,7 +22,7 @@ from vimmon.probe_checks import target_of
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
 
-ADDRESSES_MAX = 6
+ADDRESSES_MAX = 100  # of one name
 NAMES_MAX = 50_000
 NOT_FOUND = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5), getattr(socket, "EAI_ADDRFAMILY", -9)})
 NO_SUCH_NAME = unreachable("name not found")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from vimmon.actions.probing.establish import establish
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import SHORTAGES, Trouble, no_such_source, of_connecting, unreachable
 from vimmon.actions.probing.resolver import Address, Resolver, bind_address
+from vimmon.actions.probing.shortlist import Shortlist
 from vimmon.actions.probing.tls import TlsContexts
 from vimmon.probe_checks import ip_version
 from vimmon.probes import IpFamily, ProbeBase, Trace
@@ -33,6 +34,7 @@ class Shared:
     resolver: Resolver
     contexts: TlsContexts
     handshakes: Handshakes
+    shortlist: Shortlist
     echo: Echo
     clock: Callable[[], float]
     loop: asyncio.AbstractEventLoop
@@ -47,6 +49,7 @@ class Wire:
     __slots__ = (
         "_deadline",
         "_loop",
+        "_name",
         "_phase_began",
         "_shortage",
         "ends_at",
@@ -66,6 +69,7 @@ class Wire:
         self._loop = shared.loop
         self.ends_at = shared.loop.time() + probe.timeout_s
         self._deadline: Deadline | None = None
+        self._name: Hashable = None
         self._shortage: OSError | None = None  # of ours, while no other address has answered
         self._phase_began = shared.clock() if trace else 0.0
 
@@ -78,11 +82,11 @@ class Wire:
             self._phase_began = now
 
     async def resolve(self) -> Sequence[Address]:
-        """The target's addresses, of the family that the probe wants. It keeps to the probe's time by itself.
+        """The target's addresses to try, of the family that the probe wants. It keeps to the probe's time by itself.
 
         Raises Trouble when there are none, or they cannot be known.
         """
-        probe = self.probe
+        probe, version = self.probe, None
         found = await self.shared.resolver.addresses(self.target.host, self.target.port, probe.timeout_s)
         if probe.source_address is not None or probe.ip_family is not ANY_FAMILY:
             version = int(probe.ip_family) if probe.source_address is None else ip_version(probe.source_address)
@@ -90,6 +94,8 @@ class Wire:
             found = [each for each in found if each.family == family]
             if not found:
                 raise Trouble(unreachable(f"the name has no IPv{version} address"))
+        self._name = (self.target, version)
+        found = self.shared.shortlist.of(self._name, found)
         if self.trace is not None:
             self.ended("name")
             self.trace.address = str(found[0])
@@ -165,6 +171,7 @@ class Wire:
                             self._shortage = error
                     else:
                         self._shortage = None
+                        self.shared.shortlist.keep(self._name)
                         return found
         finally:
             for task in running:
