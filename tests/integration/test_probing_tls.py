@@ -275,7 +275,10 @@ async def test_the_time_to_read_files_does_not_count_against_the_vim(prober: Pro
         with hanging(authority.file):
             held_up = asyncio.ensure_future(prober.probe(secure(port, ca_file=authority.file, timeout_s=0.3)))
             await asyncio.sleep(0.4)
-        check(await held_up, UP, "HTTP 300")
+        outcome = await held_up
+    check(outcome, UP, "HTTP 300")
+    assert outcome.rtt_ms is not None
+    assert 0 < outcome.rtt_ms < 300
 
 
 async def test_what_was_read_stays_in_use_when_its_file_hangs(
@@ -309,9 +312,10 @@ async def test_files_are_looked_at_in_threads_and_not_at_every_probe(
     threads = []
     stat = os.stat
 
-    def note(file: str) -> os.stat_result:
-        threads.append(threading.current_thread())
-        return stat(file)
+    def note(file: str, **settings: Any) -> os.stat_result:
+        if file == str(authority.file):
+            threads.append(threading.current_thread())
+        return stat(file, **settings)
 
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         probe = secure(port, ca_file=authority.file)

@@ -56,7 +56,7 @@ async def probe(probe: HttpProbe, wire: Wire) -> Outcome:
 async def _ask(probe: HttpProbe, wire: Wire, target: Target, connection: Connection) -> Outcome:
     preset = PRESETS[probe.preset]
     clock = wire.shared.clock
-    started = clock()
+    started, paused_s = clock(), wire.paused_s
     async with aiohttp.ClientSession(
         connector=_OneConnection(connection),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -80,7 +80,7 @@ async def _ask(probe: HttpProbe, wire: Wire, target: Target, connection: Connect
     wire.ended("answer")
     problem = preset.judge(probe, status, body)
     if problem is None:
-        return reachable(f"HTTP {status}", clock() - started - wire.paused_s)
+        return reachable(f"HTTP {status}", clock() - started - (wire.paused_s - paused_s))
     return unreachable(f"HTTP {status}{problem}")
 
 
