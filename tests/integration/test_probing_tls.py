@@ -614,6 +614,27 @@ async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones
         assert (turns.quick.running, turns.slow.running) == (0, 0)
 
 
+async def test_a_slow_turn_goes_first_to_whoever_keeps_a_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
+    turns = Handshakes(1)
+    turns.learn("slow", was_quick=False)
+    running = [turns.turn("slow") for _ in range(4)]
+    assert all(turn.take_now() for turn in running)
+    known = asyncio.create_task(turns.turn("slow").take())
+    keeps, gone = turns.turn("new"), turns.turn("new")
+    for turn in (gone, keeps):  # the first has ended before it could move
+        assert turn.take_now()
+        with turn:
+            await eventually(lambda: turns.moving)
+            if turn is keeps:
+                with running.pop():
+                    pass
+                assert (turns.quick.running, turns.slow.running, known.done()) == (0, 4, False)
+        assert turns.quick.running == 0
+    await known
+    assert turns.slow.running == 4
+
+
 async def test_a_handshake_that_is_slow_is_remembered(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "QUICK_S", 0.05)
     async with new_prober() as prober, serving(silence) as silent:

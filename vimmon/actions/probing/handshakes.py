@@ -19,6 +19,7 @@ class Handshakes:
     def __init__(self, count: int) -> None:
         self.quick = Turns(count)
         self.slow = Turns(count * SLOW_LANE)
+        self.moving: dict[HandshakeTurn, None] = {}  # those that keep a quick turn until there is a slow one
         self._slow_servers: dict[str, None] = {}
 
     @property
@@ -31,6 +32,15 @@ class Handshakes:
 
     def turn(self, server: str) -> "HandshakeTurn":
         return HandshakeTurn(self, server, self.slow if server in self._slow_servers else self.quick)
+
+    def give_back_slow(self) -> None:
+        """First to whoever keeps a quick turn from others."""
+        if self.moving:
+            following = next(iter(self.moving))
+            del self.moving[following]
+            following.move()
+        else:
+            self.slow.give_back()
 
     def learn(self, server: str, *, was_quick: bool) -> None:
         self._slow_servers.pop(server, None)
@@ -57,12 +67,24 @@ class HandshakeTurn:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
-        self._lane.give_back()
+        self._shared.moving.pop(self, None)
+        if self._lane is self._shared.slow:
+            self._shared.give_back_slow()
+        else:
+            self._lane.give_back()
         was_quick = asyncio.get_running_loop().time() - self._began < QUICK_S
         self._shared.learn(self._server, was_quick=was_quick)
 
     def _make_room(self) -> None:
-        """To the other lane, if there is room. Else it stays, so that no more run at once than the lanes have turns."""
-        if self._lane is self._shared.quick and self._shared.slow.take_now():
-            self._lane.give_back()
-            self._lane = self._shared.slow
+        """To the other lane, as soon as there is room: no more run at once than the lanes have turns."""
+        if self._lane is self._shared.slow:
+            return
+        if self._shared.slow.take_now():
+            self.move()
+        else:
+            self._shared.moving[self] = None
+
+    def move(self) -> None:
+        """With a slow turn that was taken for it."""
+        self._lane.give_back()
+        self._lane = self._shared.slow
