@@ -1,13 +1,14 @@
 """What an operator asks of the executor that holds a VIM: real parts, and a real server that is probed."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from redis import Redis
 
-from tests.integration.hosting import KEYS, ME, Conductor, assignment_of, hosting
+from tests.integration.hosting import KEYS, ME, Conductor, ScriptedProber, assignment_of, hosting, of
 from tests.support.endpoints import Endpoint
 from tests.support.polling import eventually
 from vimmon.actions.host import Host
@@ -16,6 +17,7 @@ from vimmon.asks import Ask, Found
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.asker import Asker, ExecutorSilent, NobodyHolds
 from vimmon.lease.view import LeaseView
+from vimmon.probes import Outcome
 from vimmon.vim import Vim, VimStatus
 
 SELDOM_S = 600.0
@@ -32,7 +34,7 @@ def asker(redis: Redis) -> Asker:
     return Asker(redis, KEYS, LeaseView(redis, KEYS))
 
 
-async def held(host: Host, conductor: Conductor, redis: Redis, auth_url: str) -> Vim:
+async def held(host: Host, conductor: Conductor, redis: Redis, auth_url: str | None = None) -> Vim:
     """A VIM that this host watches, and probes but once in the test by itself."""
     vim = conductor.register(auth_url)
     assignment = assignment_of(vim)
@@ -109,3 +111,41 @@ async def test_as_many_as_are_asked_at_once_are_answered(
         vim = await held(probing_host, conductor, redis, endpoint.url())
         found = await asyncio.gather(*[check(asker, vim) for _ in range(30)])
     assert {one.status for one in found} == {VimStatus.REACHABLE}
+
+
+async def test_those_who_ask_for_a_vim_that_keeps_silent_do_not_hold_up_one_who_asks_for_another(
+    host: Host, conductor: Conductor, redis: Redis, asker: Asker, prober: ScriptedProber
+) -> None:
+    silent, other = await held(host, conductor, redis), await held(host, conductor, redis)
+    prober.hang.add(of(silent))
+    redis.rpush(KEYS.asks(ME), *(Ask(id=f"ask-{i}", vim_id=silent.id).model_dump_json() for i in range(20)))
+    assert (await check(asker, other, timeout_s=5)).status == VimStatus.REACHABLE
+
+
+async def test_a_bug_in_a_probe_is_the_answer_and_in_the_log(
+    host: Host,
+    conductor: Conductor,
+    redis: Redis,
+    asker: Asker,
+    prober: ScriptedProber,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def break_down() -> Outcome:
+        raise RuntimeError("boom")
+
+    vim = await held(host, conductor, redis)
+    prober.scripts[of(vim)] = break_down
+    found = await check(asker, vim, timeout_s=5)
+    assert found.status == VimStatus.UNKNOWN
+    assert "RuntimeError('boom')" in found.reason
+    assert f"ask_failed vim_id={vim.id}" in caplog.text
+
+
+async def test_an_answer_that_redis_does_not_take_is_logged(
+    host: Host, conductor: Conductor, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    vim = await held(host, conductor, redis)
+    redis.set(KEYS.answer(ME, "taken"), "no list")
+    redis.rpush(KEYS.asks(ME), Ask(id="taken", vim_id=vim.id).model_dump_json())
+    await eventually(lambda: f"answer_lost vim_id={vim.id}" in caplog.text)

@@ -10,10 +10,12 @@ from typing import cast
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from vimmon.actions.client import keep_going
 from vimmon.actions.connection import LONGEST_BLOCK_S
 from vimmon.actions.probing import Prober
+from vimmon.actions.probing.reasons import cannot_probe
 from vimmon.asks import ASK_MAX_BYTES, Ask, Found, found
 from vimmon.lease.keys import Keys
 from vimmon.log import event
@@ -21,7 +23,7 @@ from vimmon.probes import Probe, Trace
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 10
+AT_ONCE = 100  # so that ten who ask for a VIM that keeps silent do not hold up one who asks for another
 ANSWER_TTL_MS = 60_000
 
 
@@ -63,12 +65,20 @@ class Asks:
             except ValidationError:
                 log.warning(event("ask_unreadable", bytes=len(raw)))
                 return
-            answer = await self._probe(ask.vim_id)
+            try:
+                answer = await self._probe(ask.vim_id)
+            except Exception as bug:
+                log.exception(event("ask_failed", vim_id=ask.vim_id))
+                outcome = cannot_probe(f"a bug in vimmon, see this executor's log: {bug!r}")
+                answer = found(ask.vim_id, self._executor_id, outcome, Trace())
             key = self._keys.answer(self._executor_id, ask.id)
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.rpush(key, answer.model_dump_json())
             pipeline.pexpire(key, ANSWER_TTL_MS)
-            await pipeline.execute()
+            try:
+                await pipeline.execute()
+            except (RedisError, OSError) as error:
+                log.warning(event("answer_lost", vim_id=ask.vim_id, error=error))
 
     async def _probe(self, vim_id: str) -> Found:
         probe = self._probe_of(vim_id)
