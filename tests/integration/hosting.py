@@ -55,19 +55,25 @@ class ScriptedProber:
 
     def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
         self.asked[probe.auth_url] += 1
+        if probe.auth_url in self.hang or "*" in self.hang:
+            return self._silence(probe.auth_url)
         if self.at_once:
             answer = asyncio.get_running_loop().create_future()
             answer.set_result(self._found(probe))
             return answer
         return self._probe(probe)
 
+    def _silence(self, auth_url: str) -> "asyncio.Future[Outcome]":
+        """Never answers. That it is cancelled is counted also where that comes in the turn in which it was asked."""
+
+        def ended(silence: "asyncio.Future[Outcome]") -> None:
+            self.cancelled[auth_url] += silence.cancelled()
+
+        silence: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        silence.add_done_callback(ended)
+        return silence
+
     async def _probe(self, probe: Probe) -> Outcome:
-        if probe.auth_url in self.hang or "*" in self.hang:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled[probe.auth_url] += 1
-                raise
         return self._found(probe)
 
     def _found(self, probe: Probe) -> Outcome:
