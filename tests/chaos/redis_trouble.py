@@ -47,15 +47,20 @@ def answers_lost(vims: Watched) -> Row:
 
 def _refuses(vims: Watched, row: Row, lasts_s: float, end: Callable[[], object]) -> Row:
     row.done = f"for {lasts_s:g} s; VIMs go down, and up again"
+    _change_meanwhile(vims, lasts_s)
+    row.must(_refuses_writes(vims), "Redis took a write")
+    end()
+    return vims.judge(row)
+
+
+def _change_meanwhile(vims: Watched, lasts_s: float) -> None:
+    """Two VIMs stay down, and one is up again before the trouble ends."""
     vims.down(0)
     vims.down(1)
     time.sleep(lasts_s / 2)
     vims.up(1)
     vims.down(2)
     time.sleep(lasts_s / 2)
-    row.must(_refuses_writes(vims), "Redis took a write")
-    end()
-    return vims.judge(row)
 
 
 def _refuses_writes(vims: Watched) -> bool:
@@ -73,12 +78,7 @@ def _cut(vims: Watched, row: Row, where: Where) -> Row:
         spared = dict.fromkeys(BEAT, BEAT_GAP_S) if valve in vims.host_valves else {}
         valve.shears = Shears(where, now_and_then(GAP_S, spared=spared), seed=seed)
         all_shears.append(valve.shears)
-    vims.down(0)
-    vims.down(1)
-    time.sleep(lasts_s / 2)
-    vims.up(1)
-    vims.down(2)
-    time.sleep(lasts_s / 2)
+    _change_meanwhile(vims, lasts_s)
     for valve in vims.valves:
         valve.shears = None
     cuts = sum((shears.cuts for shears in all_shears), Counter())

@@ -11,9 +11,8 @@ from tests.model.queueing import enqueue_start, enqueue_sweep, restart
 from tests.model.redis import Redis
 from vimmon.conductor.cache import Differences, compare
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
-from vimmon.conductor.reconcile import LOCK_PASSES, OUTAGE_PASSES, PROBES_MISSED, REFRESH_SLICES
+from vimmon.conductor.reconcile import LOCK_PASSES, PROBES_MISSED, REFRESH_SLICES, limits_of
 from vimmon.conductor.sight import STUCK_LOOKS, Seen
-from vimmon.conductor.verdict import Limits
 from vimmon.lease.model import Lease, parse_lease
 from vimmon.registry.values import Glance
 
@@ -29,14 +28,7 @@ class Reconciler(Process):
         self.redis = parts.link(self)
         settings = parts.settings
         self._interval_s = settings.reconcile_interval_s
-        self._limits = Limits(
-            start_grace_s=settings.start_grace_s,
-            unknown_after_s=settings.unknown_after_s,
-            verdict_gap_s=settings.reconcile_interval_s,
-            outage_s=OUTAGE_PASSES * settings.reconcile_interval_s,
-            hold_s=settings.mass_loss_wait_s,
-            vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
-        )
+        self._limits = limits_of(settings)
         if Guard.GROWING_GRACE in parts.missing:
             self._limits = replace(self._limits, start_grace_max_s=settings.start_grace_s)
         if Guard.TWO_PASS_VERDICT in parts.missing:

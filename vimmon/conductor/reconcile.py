@@ -69,14 +69,7 @@ class Reconciler:
         self._interval_s = settings.reconcile_interval_s
         self._clock = clock
         self._lookout = Lookout(redis, self._keys, leases, stuck_after_s=3 * settings.check_interval_s)
-        self._limits = Limits(
-            start_grace_s=settings.start_grace_s,
-            unknown_after_s=settings.unknown_after_s,
-            verdict_gap_s=settings.reconcile_interval_s,
-            outage_s=OUTAGE_PASSES * settings.reconcile_interval_s,
-            hold_s=settings.mass_loss_wait_s,
-            vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
-        )
+        self._limits = limits_of(settings)
         self._lock_ms = round(LOCK_PASSES * settings.reconcile_interval_s * 1000)
         self._refresh_s = settings.lease_ttl_s / REFRESH_SLICES
         self._refreshed: float | None = None
@@ -195,6 +188,18 @@ class Reconciler:
         written += [self._leases.advance({}, some, as_of_ms=as_of_ms) for some in statuses]
         if refresh and None not in written:
             self._refreshed = self._clock()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the settings say of the durations that a plan keeps to."""
+    return Limits(
+        start_grace_s=settings.start_grace_s,
+        unknown_after_s=settings.unknown_after_s,
+        verdict_gap_s=settings.reconcile_interval_s,
+        outage_s=OUTAGE_PASSES * settings.reconcile_interval_s,
+        hold_s=settings.mass_loss_wait_s,
+        vanished_s=settings.executor_ttl_s + 2 * settings.reconcile_interval_s,
+    )
 
 
 @contextlib.contextmanager
