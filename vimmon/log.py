@@ -1,28 +1,129 @@
-"""How a log line looks: a constant event name, then its fields as `name=value`; INFO for changes only."""
+"""How a log line looks: a constant event name, then its fields; INFO for changes only. No line holds a secret.
 
+Plain, it is `name=value` for people; with VIMMON_LOG_FORMAT=json one JSON object a line. The passwords of the settings
+are taken out of everything that is written, whoever wrote it, tracebacks of libraries included.
+"""
+
+import json
 import logging
+import math
 import re
 import sys
+import threading
 import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from vimmon.settings import Settings, environment
 
 SPECIAL = re.compile(r'[ "=\\]')
+HIDDEN = "***"
+IN_URL = re.compile(r"(://[^\s/?#@:]*:)[^\s/@]*@")  # a password, also one that the settings do not know
+TELLING = re.compile(r"pass|secret|token", re.IGNORECASE)
+SHORTEST = 4  # of a password that is looked for anywhere: to take every "a" out of a log would leave none
 
 
-def setup_logging(level: int = logging.INFO) -> None:
-    """Sends this process's log to standard error, one line an event, times in UTC."""
+class Event(str):
+    """The text of a log line, which still knows what it was made of."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+def event(name: str, **fields: Any) -> Event:
+    """What to log. In plain text values with spaces are quoted; None is left out."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    line = Event(" ".join([name, *(f"{key}={_show(value)}" for key, value in known.items())]))
+    line.name, line.fields = name, known
+    return line
+
+
+def setup_logging(settings: Settings | None = None, level: int = logging.INFO) -> None:
+    """Sends this process's log to standard error, one line an event, times in UTC: also what nobody has caught."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    kind = JsonFormatter if settings is not None and settings.log_format == "json" else PlainFormatter
+    handler.setFormatter(kind([] if settings is None else secrets_of(settings, environment())))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     logging.getLogger("rq").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
 
 
-def event(name: str, **fields: Any) -> str:
-    """The text of a log line. Values with spaces are quoted; None is left out."""
-    return " ".join([name, *(f"{key}={_show(value)}" for key, value in fields.items() if value is not None)])
+def secrets_of(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """The passwords that this process knows, the longest first."""
+    found = {value for name, value in environ.items() if name.startswith("OS_") and TELLING.search(name)}
+    for url in (settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()):
+        parts = urlsplit(url)
+        found.add(parts.netloc.rpartition("@")[0].partition(":")[2])
+        found |= {value for name, value in parse_qsl(parts.query) if TELLING.search(name)}
+    found |= {unquote(secret) for secret in found}
+    found |= {spelled(secret)[1:-1] for secret in found for spelled in (repr, json.dumps)}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
+
+
+class PlainFormatter(logging.Formatter):
+    """`2026-11-27T03:12:40.123Z INFO vimmon.conductor conductor_started rpc=1`"""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+        self._secrets = list(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, Event):  # cleaned before quotes are put around a value, and before others in it
+            said = event(record.msg.name, **self.fields(record.msg))
+            record = logging.makeLogRecord({**record.__dict__, "msg": said})
+        return self.clean(super().format(record))
+
+    def fields(self, said: Event) -> dict[str, Any]:
+        """Its fields without any secret; numbers are left as they are."""
+        return {
+            name: value if isinstance(value, int | float) else self.clean(str(value))
+            for name, value in said.fields.items()
+        }
+
+    def clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return IN_URL.sub(rf"\g<1>{HIDDEN}@", text) if "://" in text else text
+
+
+class JsonFormatter(PlainFormatter):
+    """`{"time": …, "level": …, "logger": …, "event": …}` and the event's fields; `message` where it is no event of
+    vimmon's, `exception` where there was one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"time": f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03}Z"}
+        line |= {"level": record.levelname, "logger": record.name}
+        if isinstance(record.msg, Event):
+            line["event"] = record.msg.name
+            line = {**line, **{name: _number_or_text(value) for name, value in self.fields(record.msg).items()}, **line}
+        else:
+            line["message"] = self.clean(record.getMessage())
+        if record.exc_info:
+            line["exception"] = self.clean(self.formatException(record.exc_info))
+        return json.dumps(line)
+
+
+def _uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
+    if found.exc_value is not None:
+        _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+
+
+def _number_or_text(value: Any) -> Any:
+    """JSON has no word for what is not finite."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, Exception):
+        logging.getLogger("vimmon").critical(event("uncaught"), exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _show(value: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -76,6 +76,7 @@ class Settings(BaseModel):
     sweep_interval_s: float = Field(300, gt=0, description="How often Mistral is searched for what no VIM wants")
     history_days: float = Field(30, gt=0, le=36500, description="How long status changes are kept, in days")
     purge_after_s: float = Field(900, gt=0, description="How long the row of a de-registered VIM outlives it")
+    log_format: Literal["plain", "json"] = Field("plain", description="How a conductor writes its log: plain or json")
 
     @model_validator(mode="after")
     def _they_fit_together(self) -> Self:

@@ -1,14 +1,22 @@
 """Passwords stand in the settings alone: not in what is shown, nor in what is said to be wrong with them."""
 
 import json
+import os
+import signal
 import stat
+import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.support.command import Command
+from tests.support.guarded_redis import ADMIN, guarded_redis
+from tests.support.polling import until
 from vimmon.cli.local import _places
+from vimmon.embedded.process import Child
 from vimmon.embedded.stack import Stack
+from vimmon.registry.database import open_engine, upgrade
 from vimmon.settings import load_settings
 
 SECRET = "s3cr3t"
@@ -70,3 +78,41 @@ def test_no_error_repeats_a_password(
         ended = vimmon(*command, *form)
         assert SECRET not in ended.out + ended.err
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_whole_conductor_logs_in_json_and_no_line_of_any_of_its_processes_holds_a_password(
+    database_url: str, tmp_path: Path
+) -> None:
+    database = make_url(database_url).set(password=SECRET)  # where nobody is asked for one, any will do
+    upgrade(open_engine(database_url))
+    with guarded_redis(tmp_path, users=[("conductor",)]) as redis:
+        env = {
+            "VIMMON_REDIS_URL": redis.url("vimmon-conductor"),
+            "VIMMON_DATABASE_URL": database.render_as_string(hide_password=False),
+            "VIMMON_LOG_FORMAT": "json",
+            "OS_PASSWORD": f"{SECRET}-of-keystone",
+            **{f"VIMMON_CONDUCTOR_{name}": value for name, value in (("BEAT_S", "0.2"), ("TTL_S", "1"))},
+            "VIMMON_RECONCILE_INTERVAL_S": "0.2",
+        }
+        child = Child(
+            "conductor", [sys.executable, "-m", "vimmon.conductor", "--http", "127.0.0.1:0"], tmp_path, env=env
+        )
+
+        def events() -> set[str]:
+            lines = [json.loads(line) for line in child.log.read_text().splitlines()]
+            return {line.get("event", line.get("message", "")) for line in lines}
+
+        try:
+            until(lambda: {"rpc_started", "http_started"} <= events() or not child.alive)
+            with redis.client(ADMIN) as admin:
+                admin.acl_deluser("vimmon-conductor")
+            until(lambda: {"heartbeat_not_sent", "reconcile_not_done"} <= events(), within_s=30)
+            os.kill(child.pid, signal.SIGTERM)
+            assert child.wait_dead(15)
+        finally:
+            child.stop()
+        written = child.log.read_text()
+    assert all(json.loads(line)["level"] for line in written.splitlines())
+    assert SECRET not in written
+    assert redis.passwords["vimmon-conductor"] not in written

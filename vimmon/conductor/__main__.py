@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="where to serve /metrics, /livez and /readyz; anybody who can connect may read them (default off)",
     )
     given = parser.parse_args(arguments)
-    setup_logging()
     try:
         settings = load_settings()
+        setup_logging(settings)
         check_installation(settings)
         parts = Parts(
             rpc=given.rpc,

@@ -56,8 +56,8 @@ class JobWorker(HorseWorker):
 
 
 def main() -> None:
-    setup_logging()
     settings = load_settings()
+    setup_logging(settings)
     threading.Thread(target=_end_with_standard_input, name="parent-watch", daemon=True).start()
     worker = JobWorker(
         [settings.prefix],
