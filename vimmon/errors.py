@@ -39,6 +39,13 @@ class NameTaken(VimmonError):
         super().__init__(f"name: a VIM named {name!r} is registered already")
 
 
+class VimExists(VimmonError):
+    remedy = "Look at it: vimmon vim show"
+
+    def __init__(self, vim_id: str) -> None:
+        super().__init__(f"id: the VIM {vim_id!r} is registered already")
+
+
 class VimChanged(VimmonError):
     remedy = "Look at it as it is now (vimmon vim show) and repeat the change if it is still wanted"
 
@@ -81,6 +88,24 @@ class MistralUnreachable(Unreachable):
 
 class MistralRefused(VimmonError):
     remedy = "Read the log of the Mistral API; check the rights of the user in OS_USERNAME"
+
+
+class TackerUnreachable(Unreachable):
+    remedy = "Check that Tacker and its Keystone run, and that VIMMON_TACKER_URL or Keystone's catalogue names it"
+
+
+class TackerRefused(VimmonError):
+    remedy = "Check the user in OS_USERNAME, or of the cloud in VIMMON_TACKER_CLOUD: it must be an administrator"
+
+
+class TackerUnreadable(Unreachable):
+    """Tacker has answered, but not with a list that can be read to its end."""
+
+    remedy = "Check that VIMMON_TACKER_URL, or Keystone's catalogue, names Tacker itself, and read Tacker's log"
+
+
+class TackerBusy(VimmonError):
+    remedy = "Wait until it has done so; a turn that nobody uses ends by itself within three minutes"
 
 
 class OtherInstallation(VimmonError):

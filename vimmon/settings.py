@@ -47,6 +47,16 @@ class Settings(BaseModel):
         description="Mistral's API; where it is not set, what Keystone's catalogue says, or http://127.0.0.1:8989/v2",
     )
     mistral_timeout_s: float = Field(30, gt=0, le=300, description="How long one call to Mistral may take")
+    tacker_interval_s: float | None = Field(
+        None, ge=1, description="How often a conductor asks Tacker which VIMs there are; not set: never"
+    )
+    tacker_url: str | None = Field(
+        None, description="Tacker's API without /v1.0; where it is not set, what Keystone's catalogue says"
+    )
+    tacker_cloud: str | None = Field(
+        None, description="The cloud of clouds.yaml in which Tacker is; where it is not set, what OS_* say"
+    )
+    tacker_timeout_s: float = Field(30, gt=0, le=300, description="How long one answer of Tacker's may take")
     prefix: str = Field("vimmon", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="What every key in Redis begins with")
     executor_name: str = Field(
         default_factory=socket.gethostname,
@@ -101,6 +111,8 @@ class Settings(BaseModel):
             raise ValueError("unknown_after_s must not be below executor_ttl_s, or what is watched becomes unknown")
         if self.mistral_url and "@" in self.mistral_url:
             raise ValueError("mistral_url must not contain a user name or password: use the OS_* variables")
+        if self.tacker_url and "@" in self.tacker_url:
+            raise ValueError("tacker_url must not contain a user name or password: use the OS_* variables")
         if self.purge_after_s < self.lease_ttl_s:
             raise ValueError("purge_after_s must not be below lease_ttl_s, or a generation may be used twice")
         return self

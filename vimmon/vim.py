@@ -33,6 +33,13 @@ class VimType(StrEnum):
     GENERIC = "generic"
 
 
+class VimOrigin(StrEnum):
+    """Who keeps a VIM: what one registered, the other never changes."""
+
+    OPERATOR = "operator"  # registered by hand, or by a program that uses Registry
+    TACKER = "tacker"  # follows what a Tacker server lists
+
+
 class VimStatus(StrEnum):
     PENDING = "PENDING"  # registered, nothing heard yet
     REACHABLE = "REACHABLE"
@@ -65,6 +72,7 @@ class Vim(Frozen):
     action_id: str | None
     generation: int
     execution_id: str | None
+    origin: VimOrigin = VimOrigin.OPERATOR
     executor: str | None = None
     last_checked: datetime | None = None
     created_at: datetime
@@ -97,6 +105,13 @@ def check_name(name: str) -> str:
     if UUID.fullmatch(name):
         raise InvalidInput("name", "it looks like a VIM's id", remedy="Give a name that is not a UUID")
     return name
+
+
+def check_vim_id(vim_id: str) -> str:
+    """The id. Raises InvalidInput for what is not a UUID in small letters: ids are compared letter by letter."""
+    if not UUID.fullmatch(vim_id) or vim_id != vim_id.lower():
+        raise InvalidInput("id", "it is not a UUID in small letters", remedy="Give none, and one is made")
+    return vim_id
 
 
 def parse_auth_url(auth_url: str) -> Target:

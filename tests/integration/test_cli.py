@@ -13,7 +13,7 @@ from vimmon.embedded.redis import RedisServer
 
 FIELDS = (
     *("id", "name", "type", "auth_url", "probe", "status", "reason", "status_since", "action_id", "generation"),
-    *("execution_id", "executor", "last_checked", "created_at", "updated_at"),
+    *("execution_id", "origin", "executor", "last_checked", "created_at", "updated_at"),
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 KEYSTONE = "http://127.0.0.1:5000/v3"

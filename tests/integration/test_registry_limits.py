@@ -16,7 +16,7 @@ def test_text_that_a_database_cannot_keep_is_refused_by_its_field(store: VimStor
     fine = {"vim_id": "v", "name": "n", "auth_url": "u", "action_id": "a"}
     for field in fine:
         with pytest.raises(InvalidInput, match=f"{field}: ") as caught:
-            store.register(**(fine | {field: text}), vim_type=VimType.GENERIC, probe={})
+            store.register(**(fine | {field: text}), vim_type=VimType.GENERIC, probe={})  # type: ignore[arg-type]  # str
         assert caught.value.remedy
     with pytest.raises(InvalidInput, match="name: "):
         store.rename("vim-1", text)

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, update
-from sqlalchemy.exc import IntegrityError
 
 from tests.integration.databases import registered
-from vimmon.errors import NameTaken, VimChanged, VimNotFound
+from vimmon.errors import NameTaken, VimChanged, VimExists, VimNotFound
 from vimmon.registry import purging
 from vimmon.registry.models import VIMS
 from vimmon.registry.store import Report, VimStore
@@ -54,7 +53,7 @@ def test_a_name_is_taken_while_its_vim_lives(store: VimStore) -> None:
 
 def test_an_id_that_exists_is_not_called_a_taken_name(store: VimStore) -> None:
     registered(store, "vim-1", name="tokyo")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VimExists):
         registered(store, "vim-1", name="osaka")
 
 

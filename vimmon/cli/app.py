@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vimmon import __version__
-from vimmon.cli import acl, database, leases, local, vims
+from vimmon.cli import acl, database, leases, local, tacker, vims
 from vimmon.cli.output import out
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(vims.app, name="vim")
 app.add_typer(leases.app, name="lease")
 app.add_typer(database.app, name="db")
+app.add_typer(tacker.app, name="tacker")
 app.add_typer(acl.app, name="acl")
 app.command("up")(local.up)
 app.command("demo")(local.demo)

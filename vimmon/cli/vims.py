@@ -143,6 +143,7 @@ def _show(vim: Vim, changes: list[StatusChange]) -> None:
         ("id", vim.id),
         ("type", vim.type),
         ("auth_url", vim.auth_url),
+        ("kept by", vim.origin),
         ("probe", ", ".join(f"{name}={value}" for name, value in vim.probe.items())),
         ("status", status_text(vim.status)),
         ("reason", vim.reason or "-"),

@@ -80,6 +80,16 @@ class Keys:
         return f"{self.prefix}:reconciler"
 
     @property
+    def tacker(self) -> str:
+        """What became of following Tacker."""
+        return f"{self.prefix}:tacker"
+
+    @property
+    def tacker_turn(self) -> str:
+        """Who reads Tacker's list now."""
+        return f"{self.prefix}:tacker:turn"
+
+    @property
     def epoch(self) -> str:
         return f"{self.prefix}:epoch"
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from keystoneauth1 import exceptions as keystone_exceptions
-from keystoneauth1 import loading
 from keystoneauth1.session import Session
 from mistralclient.api.base import APIException
 from mistralclient.api.v2.client import Client
 
 from vimmon.errors import MistralRefused, MistralUnreachable, SettingsError
+from vimmon.keystone import endpoint, open_session
 from vimmon.mistral.sweep import Execution, Existing
 from vimmon.mistral.workflow import NAME_PREFIX, definition, installation_tag, vim_of, workflow_name
 from vimmon.settings import DEFAULT_MISTRAL_URL, Settings, environment
@@ -106,35 +106,14 @@ class MistralClient:
 
 
 def _open(settings: Settings, environ: Mapping[str, str]) -> tuple[Session, str]:
-    if not environ.get("OS_AUTH_URL"):
-        return Session(timeout=settings.mistral_timeout_s), settings.mistral_url or DEFAULT_MISTRAL_URL
-    try:
-        loader: Any = loading.get_plugin_loader(environ.get("OS_AUTH_TYPE", "password"))
-        options = {option.dest: _os_value(environ, option) for option in loader.get_options()}
-        auth = loader.load_from_options(**{dest: value for dest, value in options.items() if value is not None})
-    except (keystone_exceptions.MissingRequiredOptions, keystone_exceptions.NoMatchingPlugin) as error:
-        raise SettingsError(f"OS_*: {error}", remedy="Set them as for the openstack command") from None
-    verify = environ.get("OS_CACERT") or environ.get("OS_INSECURE", "").lower() not in ("1", "true", "yes")
-    session = Session(auth=auth, verify=verify, timeout=settings.mistral_timeout_s)
-    if settings.mistral_url:
-        return session, settings.mistral_url
+    session = open_session(environ, timeout_s=settings.mistral_timeout_s)
+    if settings.mistral_url or session.auth is None:
+        return session, settings.mistral_url or DEFAULT_MISTRAL_URL
     with _understood():
-        url = session.get_endpoint(
-            service_type="workflowv2",
-            region_name=environ.get("OS_REGION_NAME"),
-            interface=environ.get("OS_INTERFACE") or environ.get("OS_ENDPOINT_TYPE") or "public",
-        )
+        url = endpoint(session, environ, service_type="workflowv2")
     if url is None:
         raise SettingsError("Keystone's catalogue has no service workflowv2", remedy="Set VIMMON_MISTRAL_URL")
-    return session, str(url)
-
-
-def _os_value(environ: Mapping[str, str], option: Any) -> str | None:
-    names = [option.name, *(deprecated.name for deprecated in option.deprecated)]
-    for name in names:
-        if value := environ.get("OS_" + name.upper().replace("-", "_")):
-            return value
-    return None
+    return session, url
 
 
 def _absent_is_none(ask: Any) -> Any:

@@ -96,6 +96,8 @@ class VimRow(Base):
     starts: Mapped[int] = mapped_column(Integer, server_default="0")  # in vain, since it was last held
     awaited_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its last start, or the execution of that
 
+    origin: Mapped[str] = mapped_column(String(16), server_default="operator")
+
     __table_args__ = (
         UniqueConstraint("live_name", name="uq_vims_live_name"),
         Index("ix_vims_cleaned_at", "cleaned_at"),  # not deleted_at: a planner would take that instead of the key

@@ -22,7 +22,7 @@ def purge(engine: Engine, *, history_days: float, purge_after_s: float) -> Purge
     while victims := read(engine, partial(_chunk, table=VIMS, conditions=gone)):
         # The history first: nobody adds to that of a de-registered VIM, and without the row nobody would look for it.
         changes += _delete(engine, STATUS_CHANGES, STATUS_CHANGES.c.vim_id.in_(victims))
-        vims += write(engine, partial(_delete_ids, table=VIMS, ids=victims))
+        vims += write(engine, partial(_delete_ids, table=VIMS, ids=victims, conditions=gone))
     return Purged(vims, changes)
 
 
@@ -37,7 +37,10 @@ def _chunk(connection: Connection, table: Table, conditions: tuple[ColumnElement
     return list(connection.execute(select(table.c.id).where(*conditions).limit(CHUNK)).scalars())
 
 
-def _delete_ids(connection: Connection, table: Table, ids: list[object]) -> int:
+def _delete_ids(
+    connection: Connection, table: Table, ids: list[object], conditions: tuple[ColumnElement[bool], ...] = ()
+) -> int:
+    """`conditions` are asked anew under the lock: a VIM may have come back since its id was read."""
     # Locked in one order, so that two purges at once wait for each other and never both.
-    locked = select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id).with_for_update()
+    locked = select(table.c.id).where(table.c.id.in_(ids), *conditions).order_by(table.c.id).with_for_update()
     return connection.execute(delete(table).where(table.c.id.in_(list(connection.execute(locked).scalars())))).rowcount

@@ -24,7 +24,7 @@ from vimmon.probes import probe_for
 from vimmon.registry.database import check_schema, open_engine
 from vimmon.registry.store import StatusChange, VimStore
 from vimmon.settings import Settings, load_settings
-from vimmon.vim import Vim, VimStatus, VimType, check_name, parse_auth_url
+from vimmon.vim import Vim, VimOrigin, VimStatus, VimType, check_name, check_vim_id, parse_auth_url
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Change:
 
 
 class Registry:
-    """Raises VimNotFound, NameTaken, VimChanged, InvalidInput (nothing was changed) and DatabaseUnreachable."""
+    """Raises VimNotFound, VimExists, NameTaken, VimChanged, InvalidInput, DatabaseUnreachable: nothing was changed."""
 
     def __init__(self, vims: VimStore, leases: LeaseStore, jobs: JobQueue) -> None:
         self._vims = vims
@@ -56,19 +56,31 @@ class Registry:
         return cls(VimStore(engine), leases, JobQueue(redis, name=settings.prefix))
 
     def register(
-        self, name: str, auth_url: str, *, type: str = VimType.OPENSTACK, probe: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        auth_url: str,
+        *,
+        type: str = VimType.OPENSTACK,
+        probe: Mapping[str, Any] | None = None,
+        vim_id: str | None = None,
+        origin: VimOrigin = VimOrigin.OPERATOR,
     ) -> Change:
-        """Registers a VIM and has it watched; its status is PENDING until the first report."""
+        """Registers a VIM and has it watched; its status is PENDING until the first report.
+
+        `vim_id`: the id that it has elsewhere; one that was de-registered comes back under it. Raises VimExists where a
+        VIM with it is registered.
+        """
         vim_type = _check_type(type)
         parse_auth_url(auth_url)
         settings = probe_for(vim_type, auth_url, probe).settings()
         vim = self._vims.register(
-            vim_id=str(uuid.uuid4()),
+            vim_id=str(uuid.uuid4()) if vim_id is None else check_vim_id(vim_id),
             name=check_name(name),
             vim_type=vim_type,
             auth_url=auth_url,
             probe=settings,
             action_id=str(uuid.uuid4()),
+            origin=origin,
         )
         return Change(vim, self._carry_on(vim, stop=None))
 

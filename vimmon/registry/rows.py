@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from vimmon.errors import NameTaken, VimNotFound
 from vimmon.registry.models import ID_MAX, VIM_ID_MAX, VIMS
 from vimmon.registry.values import StatusChange, Wanted, check_text, probe_text, trouble_with
-from vimmon.vim import AUTH_URL_MAX, NAME_MAX, Vim, VimType, known_status
+from vimmon.vim import AUTH_URL_MAX, NAME_MAX, Vim, VimOrigin, VimType, known_status
 
 
 def living(connection: Connection, vim_id: str, *, lock: bool = False) -> Row[Any]:
@@ -75,6 +75,7 @@ def vim_of(row: Row[Any]) -> Vim:
         action_id=row.action_id,
         generation=row.generation,
         execution_id=row.execution_id,
+        origin=VimOrigin(row.origin),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -9,12 +9,13 @@ from sqlalchemy.exc import DBAPIError
 
 from vimmon.errors import BatchFailed, InvalidInput, SchemaOutdated, VimChanged, VimNotFound
 from vimmon.registry import backlog, purging, recording
+from vimmon.registry.entering import enter
 from vimmon.registry.models import ID_MAX, INSTALLATION, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState
 from vimmon.registry.rows import change_of, columns_of, living, name_columns, unique_name, vim_of, wanted_of
 from vimmon.registry.transactions import cause, clock, place, read, write
 from vimmon.registry.values import Deregistered, Purged, StatusChange, Wanted, check_text, trouble_with
-from vimmon.vim import NAME_MAX, Vim, VimStatus, VimType
+from vimmon.vim import NAME_MAX, Vim, VimOrigin, VimStatus, VimType
 
 __all__ = [
     "BatchFailed",
@@ -38,17 +39,26 @@ class VimStore:
         self._engine = engine
 
     def register(
-        self, *, vim_id: str, name: str, vim_type: VimType, auth_url: str, probe: Mapping[str, Any], action_id: str
+        self,
+        *,
+        vim_id: str,
+        name: str,
+        vim_type: VimType,
+        auth_url: str,
+        probe: Mapping[str, Any],
+        action_id: str,
+        origin: VimOrigin = VimOrigin.OPERATOR,
     ) -> Vim:
-        """A new VIM: PENDING, generation 1, seq 0. Raises NameTaken."""
+        """A new VIM: PENDING, seq 0, generation 1; or the one after its last, where its row is still there.
+
+        Raises NameTaken, and VimExists where one with this id lives.
+        """
         columns = columns_of(action_id=action_id, auth_url=auth_url, probe=probe, vim_type=vim_type, name=name)
-        columns |= {"id": check_text("vim_id", vim_id, VIM_ID_MAX), "generation": 1}
+        columns["origin"] = origin
+        check_text("vim_id", vim_id, VIM_ID_MAX)
 
         def work(connection: Connection) -> Vim:
-            now = clock(connection)
-            times = {"status_since": now, "created_at": now, "updated_at": now, "awaited_since": now}
-            with unique_name(name):
-                connection.execute(insert(VIMS).values(**columns, **times, status=VimStatus.PENDING, status_seq=0))
+            enter(connection, vim_id, columns)
             return vim_of(living(connection, vim_id))
 
         return write(self._engine, work)

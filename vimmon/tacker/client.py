@@ -1,0 +1,188 @@
+"""The only door to Tacker's API: its list of VIMs, each answer with a limit of time and of size.
+
+Tacker gives the whole list at once, unless its `allow_pagination` and `pagination_max_limit` are set. Then it cuts it
+up anew for each page: a list that changes meanwhile can lack VIMs that are there, with no sign of it. So who would act
+on a missing one asks for that one alone (`is_gone`) where there was more than one page.
+
+Only the fields of FIELDS are asked for: a credential does not even leave Tacker. An answer about a single VIM has more;
+it is not read. Tokens go to Tacker's own address only: of a link to the next page nothing but the marker is used, and
+redirections are not followed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+from keystoneauth1 import exceptions as keystone_exceptions
+from requests import Response
+from requests.exceptions import RequestException
+
+from vimmon.errors import SettingsError, TackerRefused, TackerUnreachable, TackerUnreadable
+from vimmon.keystone import endpoint, open_cloud, open_session
+from vimmon.settings import Settings, environment
+from vimmon.tacker.listing import FIELDS
+
+PATH = "/v1.0/vims"
+SERVICE_TYPE = "nfv-orchestration"
+NO_SUCH_VIM = "VimNotFoundException"  # with status 500, where others say 404
+REFUSED = (400, 401, 403, 404, 405)
+BODY_MAX_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+PATIENCE = 2.0  # a whole answer may take so many timeouts; a timeout is from one byte to the next
+
+
+@dataclass(frozen=True)
+class Answered:
+    """`whole`: it came in one piece, as it was at one moment."""
+
+    entries: list[object]
+    whole: bool
+
+
+class TackerClient:
+    """Raises TackerUnreachable and TackerUnreadable where trying again may help, TackerRefused where it will not."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._environ: Mapping[str, str] = environment(environ)
+        self._url = settings.tacker_url.rstrip("/") if settings.tacker_url else None
+        cloud = settings.tacker_cloud or self._environ.get("OS_CLOUD")
+        if cloud:
+            self._session, self._environ = open_cloud(cloud, timeout_s=settings.tacker_timeout_s)
+        else:
+            self._session = open_session(self._environ, timeout_s=settings.tacker_timeout_s)
+        if self._session.auth is None and self._url is None:
+            raise SettingsError("it is not known where Tacker is", remedy="Set OS_*, VIMMON_TACKER_CLOUD or _URL")
+        self._answer_within_s = PATIENCE * settings.tacker_timeout_s
+        self._clock = clock
+
+    def vims(self, on_page: Callable[[], object] = lambda: None) -> Answered:
+        """All entries of the list. `on_page` is called before each page."""
+        entries: list[object] = []
+        seen: set[str] = set()
+        marker: str | None = None
+        while True:
+            on_page()
+            page, following = self._page(marker)
+            new = _ids(page) - seen
+            entries += page
+            if following is None or not page:
+                return Answered(entries, whole=marker is None)
+            if not new:
+                raise TackerUnreadable("Tacker's list does not end: a page brought nothing new")
+            seen |= new
+            marker = following
+
+    def is_gone(self, vim_id: str) -> bool:
+        """Whether Tacker says that there is no such VIM."""
+        with closing(self._get(f"{PATH}/{vim_id}")) as response:
+            if response.status_code == 200:
+                return False
+            if response.status_code in (404, 500) and _error_type(self._body(response)) == NO_SUCH_VIM:
+                return True
+            raise _trouble(response)
+
+    def _page(self, marker: str | None) -> tuple[list[object], str | None]:
+        params: list[tuple[str, str]] = [("fields", name) for name in FIELDS]
+        if marker is not None:
+            params.append(("marker", marker))
+        with closing(self._get(PATH, params)) as response:
+            if response.status_code != 200:
+                raise _trouble(response)
+            answer = _json(self._body(response))
+        page = answer.get("vims") if isinstance(answer, dict) else None
+        if not isinstance(answer, dict) or not isinstance(page, list):
+            raise TackerUnreadable("Tacker answered with something other than a list of VIMs")
+        return page, _marker(answer.get("vims_links", []))
+
+    def _get(self, path: str, params: list[tuple[str, str]] | None = None) -> Response:
+        """An answer whose body has not been read."""
+        with _understood():
+            if self._url is None:
+                self._url = self._from_catalogue()
+            response: Response = self._session.get(
+                self._url + path, params=params, headers={"Accept": "application/json"}, **AS_IT_COMES
+            )
+            return response
+
+    def _from_catalogue(self) -> str:
+        url = endpoint(self._session, self._environ, service_type=SERVICE_TYPE)
+        if url is None:
+            raise TackerUnreachable(f"Keystone's catalogue has no service {SERVICE_TYPE}")
+        return url.rstrip("/")
+
+    def _body(self, response: Response) -> bytes:
+        began, read = self._clock(), bytearray()
+        with _understood():
+            for chunk in response.iter_content(CHUNK_BYTES):
+                read += chunk
+                if len(read) > BODY_MAX_BYTES:
+                    raise TackerUnreadable(f"Tacker's answer is longer than {BODY_MAX_BYTES} bytes")
+                if self._clock() - began > self._answer_within_s:
+                    raise TackerUnreachable(f"Tacker's answer took longer than {self._answer_within_s:g} s")
+        return bytes(read)
+
+
+# Errors are judged here, nothing is logged on the way, and the body waits until it is asked for.
+AS_IT_COMES: dict[str, Any] = {"raise_exc": False, "redirect": False, "log": False, "stream": True}
+
+
+def _ids(page: list[object]) -> set[str]:
+    ids = (entry.get("id") for entry in page if isinstance(entry, dict))
+    return {vim_id for vim_id in ids if isinstance(vim_id, str)}
+
+
+def _marker(links: object) -> str | None:
+    """Where the next page begins; None after the last."""
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "next" and isinstance(link.get("href"), str):
+            try:
+                markers = parse_qs(urlsplit(link["href"]).query).get("marker")
+            except ValueError:
+                markers = None
+            if not markers:
+                raise TackerUnreadable("Tacker's list has a next page that cannot be found: its link has no marker")
+            return markers[0]
+    return None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise TackerUnreadable("Tacker's answer is not JSON, or not all of it has come") from None
+
+
+def _error_type(body: bytes) -> object:
+    try:
+        error = orjson.loads(body).get("TackerError")
+    except (orjson.JSONDecodeError, AttributeError):
+        return None
+    return error.get("type") if isinstance(error, dict) else None
+
+
+def _trouble(response: Response) -> TackerRefused | TackerUnreachable | TackerUnreadable:
+    said = f"Tacker answered HTTP {response.status_code}"
+    if response.status_code in REFUSED:
+        return TackerRefused(said)
+    return TackerUnreadable(said) if response.status_code < 400 else TackerUnreachable(said)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turns what the libraries raise into this module's errors."""
+    try:
+        yield
+    except keystone_exceptions.Unauthorized as error:
+        raise TackerRefused(f"Keystone refused the login: {error}") from error
+    except (keystone_exceptions.ClientException, RequestException) as error:
+        raise TackerUnreachable(f"Tacker, or its Keystone, does not answer: {error}") from error
