@@ -57,6 +57,9 @@ class Settings(BaseModel):
         None, description="The cloud of clouds.yaml in which Tacker is; where it is not set, what OS_* say"
     )
     tacker_timeout_s: float = Field(30, gt=0, le=300, description="How long one answer of Tacker's may take")
+    tacker_give_status: bool = Field(
+        False, description="Whether each change of a status is written into the attribute `extra` of Tacker's VIM"
+    )
     prefix: str = Field("vimmon", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="What every key in Redis begins with")
     executor_name: str = Field(
         default_factory=socket.gethostname,

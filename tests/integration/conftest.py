@@ -7,10 +7,14 @@ import pytest
 from redis import Redis
 
 from tests.integration.bench import Bench
+from tests.integration.following import Ground
 from tests.support.services import redis_missing
 from tests.support.strict import require
+from tests.support.tacker import TackerServer
+from vimmon import Registry
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
+from vimmon.mistral.queue import JobQueue
 from vimmon.registry.database import open_engine, upgrade
 
 
@@ -42,3 +46,10 @@ def bench(redis: Redis, tmp_path: Path) -> Iterator[Bench]:
     upgrade(engine)
     yield Bench(redis, engine)
     engine.dispose()
+
+
+@pytest.fixture
+def ground(bench: Bench) -> Iterator[Ground]:
+    registry = Registry(bench.vims, bench.leases, JobQueue(bench.redis, name="vimmon"))
+    with TackerServer() as tacker:
+        yield Ground(tacker, registry, bench.redis, bench)

@@ -49,9 +49,10 @@ def sync(
     settings = load_settings()
     tacker, redis = open_sync(settings)
     if once or dry_run or believe_loss:
-        passed = tacker.run_once(believe=believe_loss, dry_run=dry_run, wait_s=WAIT_S)
+        do = tacker.look if dry_run else tacker.run_once
+        passed = do(believe=believe_loss, wait_s=WAIT_S)
         _show(passed, as_json=as_json, dry_run=dry_run)
-        raise typer.Exit(1 if passed.failed else 0)
+        raise typer.Exit(1 if passed.done.failed or passed.plan.doubt else 0)
     interval_s = every or settings.tacker_interval_s or EVERY_S
     if not as_json:
         out().print(f"following Tacker every {interval_s:g} s; Ctrl-C ends it")
@@ -70,7 +71,7 @@ def sync(
 
 def _has_news(passed: Passed) -> bool:
     found = passed.plan
-    return bool(found.register or found.update or found.deregister or found.doubt or passed.failed)
+    return bool(found.register or found.update or found.deregister or found.doubt or passed.done.failed)
 
 
 def _show(passed: Passed, *, as_json: bool, dry_run: bool) -> None:
@@ -83,7 +84,7 @@ def _show(passed: Passed, *, as_json: bool, dry_run: bool) -> None:
         *(("update", one.name, one.listed.vim_id, one.listed.auth_url) for one in found.update),
         *(("register", one.name, one.listed.vim_id, one.listed.auth_url) for one in found.register),
         *(("not watched", one.name or "-", one.vim_id or "-", one.reason) for one in found.not_watched),
-        *(("failed", one.name, one.vim_id, one.reason) for one in passed.failed),
+        *(("failed", one.name, one.vim_id, one.reason) for one in passed.done.failed),
     ]
     if rows:
         show_table(("WHAT", "NAME", "ID", "+AUTH_URL OR REASON"), rows)
@@ -115,7 +116,7 @@ def _as_json(passed: Passed) -> dict[str, Any]:
         "updated": named(found.update),
         "deregistered": [{"id": vim.id, "name": vim.name, "auth_url": vim.auth_url} for vim in found.deregister],
         "not_watched": skipped(found.not_watched),
-        "failed": skipped(passed.failed),
+        "failed": skipped(passed.done.failed),
         "followed": passed.followed,
         "doubt": found.doubt
         and {"missing": sorted(found.doubt.missing), "out_of": found.doubt.out_of, "times": found.doubt.times},

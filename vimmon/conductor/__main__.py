@@ -10,6 +10,7 @@ from vimmon.conductor.service import Parts, run
 from vimmon.errors import VimmonError
 from vimmon.log import event, setup_logging
 from vimmon.settings import load_settings
+from vimmon.tacker.client import TackerClient
 
 log = logging.getLogger("vimmon.conductor")
 
@@ -33,11 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         setup_logging(settings)
         check_installation(settings)
+        if settings.tacker_interval_s is not None:
+            TackerClient(settings)  # what it lacks is said now, and not in a log
         parts = Parts(
             rpc=given.rpc,
             workers=given.workers,
             upkeep=not given.no_upkeep,
             reconcile=not given.no_reconcile,
+            tacker=settings.tacker_interval_s is not None,
             http=listen(*given.http) if given.http else None,
         )
         log.info(
@@ -47,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 workers=parts.workers,
                 upkeep=parts.upkeep,
                 reconcile=parts.reconcile,
+                tacker=parts.tacker,
             )
         )
         run(settings, parts)

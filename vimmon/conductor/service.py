@@ -32,6 +32,7 @@ from vimmon.registry.database import open_engine
 from vimmon.registry.repair import Repair
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
+from vimmon.tacker.follow import follow, open_sync
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Parts:
     workers: int = 2  # Mistral's API is never waited for by all of them
     upkeep: bool = True
     reconcile: bool = True
+    tacker: bool = False
     http: socket.socket | None = None
 
 
@@ -59,6 +61,7 @@ def run(settings: Settings, parts: Parts) -> None:
         (Worker, parts.workers),
         (Chores, int(parts.upkeep)),
         (Reconcile, int(parts.reconcile)),
+        (Tacker, int(parts.tacker)),
     ):
         if count:
             manager.add(service, workers=count, args=(settings,))
@@ -156,6 +159,20 @@ class Reconcile(_Looping):
         )
         try:
             reconciler.run(self.stop)
+        finally:
+            self.ended.set()
+
+
+class Tacker(_Looping):
+    """Follows what Tacker lists."""
+
+    name = "vimmon-tacker"
+
+    def run(self) -> None:
+        try:
+            sync, redis = open_sync(self.settings)
+            interval_s = self.settings.tacker_interval_s or 0
+            follow(sync, redis, Keys(self.settings.prefix), interval_s=interval_s, stop=self.stop)
         finally:
             self.ended.set()
 

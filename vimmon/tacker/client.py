@@ -24,7 +24,7 @@ from requests.exceptions import RequestException
 from vimmon.errors import SettingsError, TackerRefused, TackerUnreachable, TackerUnreadable
 from vimmon.keystone import endpoint, open_cloud, open_session
 from vimmon.settings import Settings, environment
-from vimmon.tacker.listing import FIELDS
+from vimmon.tacker.listing import EXTRA_FIELD, FIELDS
 
 PATH = "/v1.0/vims"
 SERVICE_TYPE = "nfv-orchestration"
@@ -62,6 +62,7 @@ class TackerClient:
             self._session = open_session(self._environ, timeout_s=settings.tacker_timeout_s)
         if self._session.auth is None and self._url is None:
             raise SettingsError("it is not known where Tacker is", remedy="Set OS_*, VIMMON_TACKER_CLOUD or _URL")
+        self._fields = (*FIELDS, EXTRA_FIELD) if settings.tacker_give_status else FIELDS
         self._answer_within_s = PATIENCE * settings.tacker_timeout_s
         self._clock = clock
 
@@ -84,18 +85,24 @@ class TackerClient:
 
     def is_gone(self, vim_id: str) -> bool:
         """Whether Tacker says that there is no such VIM."""
-        with closing(self._get(f"{PATH}/{vim_id}")) as response:
+        with closing(self._ask("GET", f"{PATH}/{vim_id}")) as response:
             if response.status_code == 200:
                 return False
             if response.status_code in (404, 500) and _error_type(self._body(response)) == NO_SUCH_VIM:
                 return True
             raise _trouble(response)
 
+    def give(self, vim_id: str, extra: Mapping[str, object]) -> None:
+        """Has Tacker merge this into the VIM's attribute `extra`."""
+        with closing(self._ask("PUT", f"{PATH}/{vim_id}", json={"vim": {EXTRA_FIELD: extra}})) as response:
+            if response.status_code != 200:
+                raise _trouble(response)
+
     def _page(self, marker: str | None) -> tuple[list[object], str | None]:
-        params: list[tuple[str, str]] = [("fields", name) for name in FIELDS]
+        params: list[tuple[str, str]] = [("fields", name) for name in self._fields]
         if marker is not None:
             params.append(("marker", marker))
-        with closing(self._get(PATH, params)) as response:
+        with closing(self._ask("GET", PATH, params=params)) as response:
             if response.status_code != 200:
                 raise _trouble(response)
             answer = _json(self._body(response))
@@ -104,13 +111,13 @@ class TackerClient:
             raise TackerUnreadable("Tacker answered with something other than a list of VIMs")
         return page, _marker(answer.get("vims_links", []))
 
-    def _get(self, path: str, params: list[tuple[str, str]] | None = None) -> Response:
+    def _ask(self, method: str, path: str, **what: Any) -> Response:
         """An answer whose body has not been read."""
         with _understood():
             if self._url is None:
                 self._url = self._from_catalogue()
-            response: Response = self._session.get(
-                self._url + path, params=params, headers={"Accept": "application/json"}, **AS_IT_COMES
+            response: Response = self._session.request(
+                self._url + path, method, headers={"Accept": "application/json"}, **AS_IT_COMES, **what
             )
             return response
 

@@ -24,8 +24,9 @@ SOON_S = 1.0  # after a pass of somebody else's, or trouble with Redis
 
 def open_sync(settings: Settings) -> tuple[TackerSync, Redis]:
     """What the environment describes. Raises SettingsError and SchemaOutdated."""
-    redis = connect(settings)
-    return TackerSync(TackerClient(settings), Registry.from_settings(settings), redis, Keys(settings.prefix)), redis
+    redis, registry = connect(settings), Registry.from_settings(settings)
+    give = settings.tacker_give_status
+    return TackerSync(TackerClient(settings), registry, redis, Keys(settings.prefix), give_status=give), redis
 
 
 def follow(
@@ -44,7 +45,7 @@ def follow(
             if due_s > 0:
                 stop.wait(min(due_s, interval_s))
                 continue
-            tell(sync.run_once(interval_s=interval_s))
+            tell(sync.run_once(interval_s=interval_s, stopped=stop.is_set))
         except TackerBusy:
             stop.wait(min(SOON_S, interval_s))
         except (VimmonError, RedisError) as trouble:

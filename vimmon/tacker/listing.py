@@ -11,19 +11,23 @@ from vimmon.errors import InvalidInput
 from vimmon.vim import VimType, check_name, check_vim_id, parse_auth_url
 
 FIELDS = ("id", "name", "type", "auth_url", "tenant_id")
+EXTRA_FIELD = "extra"  # asked for only where statuses are given back
+EXTRA_KEY = "vimmon"
 TYPES = {"openstack": VimType.OPENSTACK, "kubernetes": VimType.KUBERNETES}
 SHOWN_MAX = 100  # of what cannot be read; the whole may be anything
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A VIM that Tacker has and that can be watched. `tenant_id`: whose it is; empty where Tacker does not say."""
+    """A VIM that Tacker has and that can be watched. `tenant_id`: whose it is; empty where Tacker does not say. `told`:
+    the status, and since when, that Tacker was last told."""
 
     vim_id: str
     name: str
     type: VimType
     auth_url: str
     tenant_id: str = ""
+    told: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def _read(entry: object) -> Listed | NotWatched:
             _type(_text(entry, "type")),
             _auth_url(_text(entry, "auth_url")),
             _shown(entry.get("tenant_id")),
+            _told(entry.get(EXTRA_FIELD)),
         )
     except InvalidInput as trouble:
         return NotWatched(vim_id, name, str(trouble))
@@ -93,6 +98,13 @@ def _type(text: str) -> VimType:
 def _auth_url(text: str) -> str:
     parse_auth_url(text)
     return text
+
+
+def _told(extra: object) -> tuple[str, str] | None:
+    said = extra.get(EXTRA_KEY) if isinstance(extra, dict) else None
+    if not isinstance(said, dict):
+        return None
+    return _shown(said.get("status")), _shown(said.get("since"))
 
 
 def _shown(value: object) -> str:

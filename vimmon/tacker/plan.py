@@ -14,6 +14,7 @@ from vimmon.vim import NAME_MAX, Vim, VimOrigin
 FEW = 4  # of so many VIMs, or more, a large loss is doubted
 TIMES = 3  # said so often, it is believed
 BY_HAND = "a VIM with this id was registered by hand, and is left alone"
+NO_NAME = "every name for it is another VIM's"
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,14 @@ def plan(
     staying = {one: vim for one, vim in ours.items() if one not in missing | other_type}
     followed = [listed for one, listed in sorted(listing.watched.items()) if one not in by_hand]
     names = name_all(followed, staying, [vim.name for vim in by_hand.values()])
-    namings = [Naming(listed, names[listed.vim_id], staying.get(listed.vim_id)) for listed in followed]
+    nameless = tuple(NotWatched(one.vim_id, one.name, NO_NAME) for one in followed if one.vim_id not in names)
+    named = [listed for listed in followed if listed.vim_id in names]
+    namings = [Naming(listed, names[listed.vim_id], staying.get(listed.vim_id)) for listed in named]
     return TackerPlan(
         deregister=tuple(gone),
         update=tuple(one for one in namings if one.vim is not None and _differs(one, one.vim)),
         register=tuple(one for one in namings if one.vim is None),
-        not_watched=not_watched,
+        not_watched=not_watched + nameless,
     )
 
 
@@ -89,7 +92,8 @@ def still_doubted(before: Doubt | None, missing: frozenset[str], out_of: int, no
 
 
 def name_all(followed: Iterable[Listed], staying: Mapping[str, Vim], by_hand: Iterable[str]) -> dict[str, str]:
-    """Tacker's own name for each, where nobody else has it; the first to have it keeps it, by hand or not.
+    """Tacker's own name for each, where nobody else has it; the first to have it keeps it, by hand or not. Who finds
+    every name taken gets none.
 
     `staying`: the VIMs of Tacker's that are registered and stay so.
     """
@@ -115,7 +119,10 @@ def name_all(followed: Iterable[Listed], staying: Mapping[str, Vim], by_hand: It
         elif vim is not None and vim.name in told_apart(listed) and vim.name not in taken:
             name = vim.name
         else:
-            name = next(one for one in told_apart(listed) if one not in taken | in_use)
+            free = [one for one in told_apart(listed) if one not in taken and one not in in_use]
+            if not free:
+                continue
+            name = free[0]
         names[listed.vim_id] = name
         taken.add(name)
     return names

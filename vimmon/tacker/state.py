@@ -1,6 +1,6 @@
 """What became of following Tacker, in Redis, where all conductors and operators find it: `HGETALL vimmon:tacker`.
 
-Nothing is decided by it but whether a list that lacks most VIMs has said so before.
+Nothing is decided by it but when the next pass is due, and whether a list that lacks most VIMs has said so before.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,14 @@ from pydantic import Field, ValidationError
 from redis import Redis
 
 from vimmon.lease.keys import Keys
+from vimmon.tacker.carrying import Done
 from vimmon.tacker.listing import NotWatched
 from vimmon.tacker.plan import Doubt
 from vimmon.vim import Frozen
 
 KEPT_S = 24 * 3600  # after the last pass: then nobody follows Tacker any more
 NOT_WATCHED_MAX = 200
+CHANGES = ("registered", "updated", "deregistered")
 MOST = 2**53
 
 
@@ -86,6 +88,15 @@ def write_following(redis: Redis, keys: Keys, **fields: Any) -> None:
     pipeline.hset(keys.tacker, mapping={name: orjson.dumps(value) for name, value in said.items()})
     pipeline.expire(keys.tacker, KEPT_S)
     pipeline.execute()
+
+
+def count_changes(redis: Redis, keys: Keys, done: Done) -> None:
+    """Adds them to what all conductors have counted."""
+    pipeline = redis.pipeline(transaction=False)
+    for change in CHANGES:
+        if count := getattr(done, change):
+            pipeline.hincrby(keys.totals, f"tacker:{change}", count)
+    pipeline.execute(raise_on_error=False)  # where the hash is of another type, nobody counts
 
 
 def doubted(doubt: Doubt | None) -> Doubted | None:

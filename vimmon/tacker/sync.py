@@ -4,183 +4,147 @@ Each pass begins from what is: one that was broken off, or came second, does no 
 its end changes nothing.
 """
 
-import contextlib
 import logging
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from vimmon.errors import NameTaken, TackerBusy, TackerRefused, Unreachable, VimExists, VimmonError, VimNotFound
+from vimmon.errors import TackerRefused, Unreachable
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.redis_url import redis_unreachable
 from vimmon.registry.registry import Registry
+from vimmon.tacker.carrying import Done, carry_out
 from vimmon.tacker.client import TackerClient
-from vimmon.tacker.listing import NotWatched, read_listing
-from vimmon.tacker.plan import Naming, TackerPlan, plan, told_apart
-from vimmon.tacker.state import doubted, read_following, skipped, write_following
-from vimmon.vim import VimOrigin
+from vimmon.tacker.giving import givings
+from vimmon.tacker.listing import Listing, read_listing
+from vimmon.tacker.plan import TackerPlan, plan
+from vimmon.tacker.state import Following, count_changes, doubted, read_following, skipped, write_following
+from vimmon.tacker.turn import Turn
+from vimmon.vim import Vim, VimOrigin
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
-TURN_S = 150  # how long a turn outlives a process that was killed; a page of the list takes less
+GIVEN_AT_ONCE = 500
+NOTHING = Done()
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What one pass found; and, of that, what it could not do, and why. `followed`: VIMs of Tacker's now watched."""
+    """What one pass found, and what it did. `followed`: VIMs of Tacker's that are watched now; `given`: statuses that
+    Tacker was told."""
 
     plan: TackerPlan
     followed: int
-    failed: tuple[NotWatched, ...] = field(default=())
+    done: Done = NOTHING
+    given: int = 0
 
 
 class TackerSync:
     """Raises the client's errors, DatabaseUnreachable and RedisUnreachable; TackerBusy where another is at it."""
 
     def __init__(
-        self,
-        client: TackerClient,
-        registry: Registry,
-        redis: Redis,
-        keys: Keys,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        self, client: TackerClient, registry: Registry, redis: Redis, keys: Keys, *, give_status: bool = False
     ) -> None:
         self._client = client
         self._registry = registry
         self._redis = redis
         self._keys = keys
-        self._name = str(uuid.uuid4())
-        self._clock = clock
-        self._sleep = sleep
+        self._turn = Turn(redis, keys.tacker_turn)
+        self._give_status = give_status
 
     def run_once(
-        self, *, believe: bool = False, dry_run: bool = False, interval_s: float | None = None, wait_s: float = 0
+        self,
+        *,
+        believe: bool = False,
+        interval_s: float | None = None,
+        wait_s: float = 0,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Passed:
-        """One pass. `believe`: also a list that lacks most VIMs; `dry_run`: nothing is changed; `wait_s`: so long at
-        most for another to end its pass; `interval_s`: how often this is done, for whoever wonders."""
+        """One pass, which ends early once `stopped()`.
+
+        `believe`: also a list that lacks most VIMs; `interval_s`: how often this is done, for whoever wonders;
+        `wait_s`: for so long at most another's pass is waited for.
+        """
         try:
-            with self._turn(wait_s):
-                return self._pass(believe=believe, dry_run=dry_run, interval_s=interval_s)
+            with self._turn.taken(wait_s):
+                before, now_ms = read_following(self._redis, self._keys) or Following(), self._now_ms()
+                every = {} if interval_s is None else {"interval_s": interval_s}
+                write_following(self._redis, self._keys, began_ms=now_ms, **every)
+                try:
+                    return self._pass(before, now_ms, believe, stopped)
+                except (Unreachable, TackerRefused) as trouble:
+                    write_following(self._redis, self._keys, failed=before.failed + 1, error=str(trouble))
+                    raise
         except RedisError as trouble:
             raise redis_unreachable(trouble) from None
 
-    def _pass(self, *, believe: bool, dry_run: bool, interval_s: float | None) -> Passed:
-        before, now_ms = read_following(self._redis, self._keys), self._now_ms()
-        if not dry_run:
-            said = {} if interval_s is None else {"interval_s": interval_s}
-            write_following(self._redis, self._keys, began_ms=now_ms, **said)
+    def look(self, *, believe: bool = False, wait_s: float = 0) -> Passed:
+        """What a pass would do now. Nothing is changed."""
         try:
-            answered = self._client.vims(self._keep_turn)
-            vims = self._registry.list()
-            found = plan(
-                read_listing(answered.entries),
-                vims,
-                before.doubted() if before else None,
-                now_ms=now_ms,
-                believe=believe,
-            )
-            if not answered.whole:
-                found = self._without_those_that_are_there(found)
-        except (Unreachable, TackerRefused) as trouble:
-            if not dry_run:
-                failed = (before.failed if before else 0) + 1
-                write_following(self._redis, self._keys, failed=failed, error=str(trouble))
-            raise
-        ours = sum(vim.origin == VimOrigin.TACKER for vim in vims)
-        if dry_run:
-            return Passed(found, ours)
+            with self._turn.taken(wait_s):
+                before = read_following(self._redis, self._keys) or Following()
+                _, vims, found = self._find(before, self._now_ms(), believe)
+                return Passed(found, _ours(vims))
+        except RedisError as trouble:
+            raise redis_unreachable(trouble) from None
+
+    def _pass(self, before: Following, now_ms: int, believe: bool, stopped: Callable[[], bool]) -> Passed:
+        def go_on() -> bool:
+            self._turn.keep()
+            return not stopped()
+
+        listing, vims, found = self._find(before, now_ms, believe)
+        ours = _ours(vims)
         if found.doubt is not None:
-            log.warning(
-                event("tacker_list_doubted", missing=len(found.doubt.missing), of=ours, times=found.doubt.times)
-            )
-        passed = Passed(found, ours, tuple(self._carry_out(found)))
-        followed = ours + len(found.register) - len(found.deregister) - len(passed.failed)
-        passed = replace(passed, followed=followed)
-        write_following(
-            self._redis,
-            self._keys,
-            read_ms=now_ms,
-            failed=0,
-            error=None,
-            followed=followed,
-            doubt=doubted(found.doubt),
-            **skipped(found.not_watched + passed.failed),
-        )
-        return passed
+            missing = len(found.doubt.missing)
+            log.warning(event("tacker_list_doubted", missing=missing, of=found.doubt.out_of, times=found.doubt.times))
+        done = carry_out(found, self._registry, before_each=go_on)
+        count_changes(self._redis, self._keys, done)
+        given = self._give(listing, vims, go_on) if self._give_status and found.doubt is None else 0
+        followed = ours + done.registered - done.deregistered
+        said = skipped(found.not_watched + done.failed) | {"doubt": doubted(found.doubt), "followed": followed}
+        write_following(self._redis, self._keys, read_ms=now_ms, failed=0, error=None, **said)
+        return Passed(found, followed, done, given)
+
+    def _find(self, before: Following, now_ms: int, believe: bool) -> tuple[Listing, Sequence[Vim], TackerPlan]:
+        answered = self._client.vims(self._turn.keep)
+        listing, vims = read_listing(answered.entries), self._registry.list()
+        found = plan(listing, vims, before.doubted(), now_ms=now_ms, believe=believe)
+        if not answered.whole:
+            found = self._without_those_that_are_there(found)
+        return listing, vims, found
 
     def _without_those_that_are_there(self, found: TackerPlan) -> TackerPlan:
         """Of a list that came in pieces: only what Tacker itself says is gone is de-registered."""
-        again = {naming.listed.vim_id for naming in found.register}
+        listed = {naming.listed.vim_id for naming in found.register}  # it has become of another type
         gone = []
         for vim in found.deregister:
-            self._keep_turn()
-            if vim.id in again or self._client.is_gone(vim.id):
+            self._turn.keep()
+            if vim.id in listed or self._client.is_gone(vim.id):
                 gone.append(vim)
         return replace(found, deregister=tuple(gone))
 
-    def _carry_out(self, found: TackerPlan) -> Iterator[NotWatched]:
-        """What could not be done, and why: what is odd about one VIM is no reason not to go on with the others."""
-        for vim in found.deregister:
-            self._keep_turn()
-            with contextlib.suppress(VimNotFound):  # somebody was quicker
-                self._registry.deregister(vim.id)
-                log.info(event("tacker_vim_deregistered", vim_id=vim.id, vim=vim.name))
-        for naming in (*found.update, *found.register):
-            self._keep_turn()
+    def _give(self, listing: Listing, vims: Sequence[Vim], go_on: Callable[[], bool]) -> int:
+        """Trouble with it ends it for this pass, and nothing else."""
+        given = 0
+        for giving in givings(listing, vims):
+            if given >= GIVEN_AT_ONCE or not go_on():
+                break
             try:
-                self._enter(naming)
-            except Unreachable:
-                raise
-            except VimmonError as trouble:
-                log.warning(event("tacker_vim_not_followed", vim_id=naming.listed.vim_id, error=trouble))
-                yield NotWatched(naming.listed.vim_id, naming.listed.name, str(trouble))
-
-    def _enter(self, naming: Naming) -> None:
-        """Under the name that was meant for it, or else under one that tells it apart."""
-        for name in dict.fromkeys([naming.name, *told_apart(naming.listed)]):
-            with contextlib.suppress(NameTaken):
-                return self._enter_as(naming, name)
-        raise NameTaken(naming.name)
-
-    def _enter_as(self, naming: Naming, name: str) -> None:
-        listed = naming.listed
-        if naming.vim is not None:
-            self._registry.update(listed.vim_id, name=name, auth_url=listed.auth_url)
-            log.info(event("tacker_vim_updated", vim_id=listed.vim_id, vim=name))
-            return
-        with contextlib.suppress(VimExists):  # somebody was quicker
-            self._registry.register(
-                name, listed.auth_url, type=listed.type, vim_id=listed.vim_id, origin=VimOrigin.TACKER
-            )
-            log.info(event("tacker_vim_registered", vim_id=listed.vim_id, vim=name))
+                self._client.give(giving.vim_id, giving.extra)
+            except (Unreachable, TackerRefused) as trouble:
+                log.warning(event("tacker_status_not_given", vim_id=giving.vim_id, error=trouble))
+                break
+            given += 1
+        return given
 
     def _now_ms(self) -> int:
         seconds, microseconds = self._redis.time()
         return seconds * 1000 + microseconds // 1000
 
-    @contextlib.contextmanager
-    def _turn(self, wait_s: float) -> Iterator[None]:
-        """Two at once would do no harm, but count a doubt twice."""
-        until = self._clock() + wait_s
-        while not self._redis.set(self._keys.tacker_turn, self._name, nx=True, ex=TURN_S):
-            if self._clock() >= until:
-                raise TackerBusy("another process is at work on Tacker's list")
-            self._sleep(POLL_S)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(RedisError):  # it expires by itself
-                if cast(bytes | None, self._redis.get(self._keys.tacker_turn)) == self._name.encode():
-                    self._redis.delete(self._keys.tacker_turn)
 
-    def _keep_turn(self) -> None:
-        self._redis.set(self._keys.tacker_turn, self._name, ex=TURN_S)
+def _ours(vims: Sequence[Vim]) -> int:
+    return sum(vim.origin == VimOrigin.TACKER for vim in vims)

@@ -1,0 +1,85 @@
+"""A list of Tacker's that lacks most VIMs: it is not believed, that is seen, and three times or one word end it."""
+
+import pytest
+from redis import Redis
+
+from tests.integration.following import Ground
+from tests.support.tacker import Answer
+from vimmon.errors import TackerUnreachable
+from vimmon.tacker.state import following_of
+
+
+@pytest.fixture
+def emptied(ground: Ground) -> Ground:
+    """Four VIMs are watched, and Tacker lists none."""
+    for number in range(4):
+        ground.tacker.add(f"vim-{number}")
+    ground.run()
+    ground.tacker.vims.clear()
+    return ground
+
+
+def test_it_changes_nothing_until_it_has_said_so_three_times_whoever_reads_it(
+    emptied: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    for times in (1, 2):
+        passed = emptied.run()  # each time another process
+        assert len(emptied.registry.list()) == 4
+        doubt = emptied.said().doubt
+        assert doubt is not None
+        assert (doubt.times, doubt.out_of, len(doubt.missing), passed.followed) == (times, 4, 4, 4)
+    assert "tacker_list_doubted missing=4 of=4 times=1" in caplog.text
+    emptied.run()
+    assert emptied.registry.list() == []
+    assert (emptied.said().doubt, emptied.said().followed) == (None, 0)
+
+
+def test_the_operator_may_say_that_it_is_right(emptied: Ground) -> None:
+    emptied.run(believe=True)
+    assert emptied.registry.list() == []
+
+
+def test_a_pass_that_fails_in_between_neither_counts_nor_makes_forget(emptied: Ground) -> None:
+    emptied.run()
+    emptied.tacker.wrong = lambda _: Answer(500)
+    for _ in range(3):
+        with pytest.raises(TackerUnreachable):
+            emptied.run()
+    emptied.tacker.wrong = lambda _: None
+    assert emptied.run().plan.doubt is not None
+    assert emptied.run().plan.doubt is None
+    assert emptied.registry.list() == []
+
+
+def test_a_look_does_not_count(emptied: Ground) -> None:
+    for _ in range(4):
+        assert emptied.sync().look().plan.doubt is not None
+    assert emptied.said().doubt is None
+    assert len(emptied.sync().look(believe=True).plan.deregister) == 4
+
+
+def test_when_the_vims_are_back_all_is_as_it_was(emptied: Ground) -> None:
+    before = emptied.registry.list()
+    emptied.run()
+    for vim in before:
+        emptied.tacker.add(vim.name, id=vim.id)
+    emptied.run()
+    assert (emptied.registry.list(), emptied.said().doubt) == (before, None)
+
+
+def test_believed_and_back_again_each_has_its_next_generation(emptied: Ground) -> None:
+    before = emptied.registry.list()
+    emptied.run(believe=True)
+    for vim in before:
+        emptied.tacker.add(vim.name, id=vim.id)
+    emptied.run()
+    assert [(vim.id, vim.name, vim.generation) for vim in emptied.registry.list()] == [
+        (vim.id, vim.name, 3) for vim in before
+    ]
+
+
+def test_what_stands_in_redis_is_read_with_distrust(redis: Redis) -> None:
+    said = following_of(
+        {b"read_ms": b"oops", b"failed": b"-", b"doubt": b'{"times": 0}', b"error": b'"away"', b"x": b"y"}
+    )
+    assert (said.read_ms, said.failed, said.doubt, said.error) == (None, 0, None, "away")
