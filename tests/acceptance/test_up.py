@@ -1,71 +1,27 @@
 """`vimmon up` as its users see it: another shell works with it, it keeps what was registered, and it leaves nothing."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # its type hints are a package of their own
 import pytest
 
 from tests.support.processes import all_end
 from tests.support.services import redis_missing
 from tests.support.strict import require
+from tests.support.up import PATIENCE_S, VIMMON, Up, running
 from vimmon.embedded.demo_endpoints import KeystoneEndpoint
 
-VIMMON = Path(sys.executable).parent / "vimmon"
-PATIENCE_S = 60
 STOP_WITHIN_S = 10
-
-
-class Up:
-    """A running `vimmon up`, and a shell beside it."""
-
-    def __init__(self, process: "subprocess.Popen[str]", places: dict[str, str], env: dict[str, str]) -> None:
-        self.process = process
-        self.places = places
-        self.env = {**env, "VIMMON_ENV_FILE": places["env_file"]}
-        self.parts: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
-
-    def vimmon(self, *arguments: str) -> Any:
-        command = [str(VIMMON), *arguments, "--json"]
-        ended = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
-        return json.loads(ended.stdout)
-
-    def stop(self, sig: signal.Signals) -> float:
-        """How long it took to end."""
-        begun = time.monotonic()
-        self.process.send_signal(sig)
-        self.process.wait(PATIENCE_S)
-        return time.monotonic() - begun
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     require(redis_missing())
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-
-
-@contextmanager
-def running(env: dict[str, str]) -> Iterator[Up]:
-    command = [str(VIMMON), "up", "--json"]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            document = ""
-            while not document.endswith("}\n"):
-                line = process.stdout.readline()
-                assert line, process.communicate()
-                document += line
-            yield Up(process, json.loads(document), env)
-        finally:
-            process.kill()
 
 
 def await_status(up: Up, status: str) -> dict[str, Any]:
