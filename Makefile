@@ -12,6 +12,7 @@
 #   make soak                   10,000 monitors in one executor, by icmp and by tcp: CPU, memory, lag; twelve minutes
 #   make bench-start            VIMs started a second on a real Mistral, beside what it does alone; ten minutes
 #   make bench-loading          what an executor pays to load vimmon; seconds
+#   make docs                   writes anew the documents that are made from the code
 #   make check                  formatting, types, and who may import whom
 
 VENV := .venv
@@ -25,7 +26,7 @@ CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=
 
-.PHONY: help demo test check chaos fuzz audit bench-rpc bench-leases bench-probes bench-start bench-loading soak
+.PHONY: help demo test check docs chaos fuzz audit bench-rpc bench-leases bench-probes bench-start bench-loading soak
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,9 @@ bench-rpc bench-leases bench-probes bench-start bench-loading: bench-%: $(VENV)/
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.documents.configuration
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -22,6 +22,29 @@ DEFAULT_ENV_FILE = "/etc/vimmon/vimmon.env"
 DEFAULT_MISTRAL_URL = "http://127.0.0.1:8989/v2"
 SHORTEST_S, LONGEST_S = 0.001, 10 * 365 * 86400.0  # Redis counts in ms; and beyond, a clock overflows somewhere
 TEST_PREFIX = "VIMMON_TEST_"  # where the test suite finds its services; no setting of the product
+
+
+class Relation(NamedTuple):
+    """A setting that must not be less than so many times another one, and why."""
+
+    longer: str
+    times: int
+    shorter: str
+    or_else: str
+
+    def __str__(self) -> str:
+        least = self.shorter if self.times == 1 else f"{self.times} times {self.shorter}"
+        return f"{self.longer} must not be below {least}, or {self.or_else}"
+
+
+RELATIONS = (
+    Relation("executor_ttl_s", 2, "executor_beat_s", "one lost message ends a life"),
+    Relation("conductor_ttl_s", 2, "conductor_beat_s", "one lost message ends a life"),
+    Relation("taken_max_age_s", 1, "conductor_ttl_s", "a living conductor loses its batches"),
+    Relation("lease_ttl_s", 5, "check_interval_s", "leases expire between two checks"),
+    Relation("unknown_after_s", 1, "executor_ttl_s", "what is watched becomes UNKNOWN"),
+    Relation("purge_after_s", 1, "lease_ttl_s", "a generation may be used twice"),
+)
 
 
 def default_data_folder() -> Path:
@@ -96,28 +119,13 @@ class Settings(BaseModel):
         for name, value in self:
             if name.endswith("_s") and value is not None and not SHORTEST_S <= value <= LONGEST_S:
                 raise ValueError(f"{name} must be from {SHORTEST_S:g} to {LONGEST_S:.0f} seconds")
-        if self.executor_ttl_s < 2 * self.executor_beat_s:
-            raise ValueError(
-                "executor_ttl_s must cover two heartbeats (executor_beat_s), or one lost message ends a life"
-            )
-        if self.conductor_ttl_s < 2 * self.conductor_beat_s:
-            raise ValueError(
-                "conductor_ttl_s must cover two heartbeats (conductor_beat_s), or one lost message ends a life"
-            )
-        if self.taken_max_age_s < self.conductor_ttl_s:
-            raise ValueError(
-                "taken_max_age_s must not be below conductor_ttl_s, or a living conductor loses its batches"
-            )
-        if self.lease_ttl_s < 5 * self.check_interval_s:
-            raise ValueError("lease_ttl_s must cover five checks (check_interval_s), or leases expire between them")
-        if self.unknown_after_s < self.executor_ttl_s:
-            raise ValueError("unknown_after_s must not be below executor_ttl_s, or what is watched becomes unknown")
+        for relation in RELATIONS:
+            if getattr(self, relation.longer) < relation.times * getattr(self, relation.shorter):
+                raise ValueError(str(relation))
         if self.mistral_url and "@" in self.mistral_url:
             raise ValueError("mistral_url must not contain a user name or password: use the OS_* variables")
         if self.tacker_url and "@" in self.tacker_url:
             raise ValueError("tacker_url must not contain a user name or password: use the OS_* variables")
-        if self.purge_after_s < self.lease_ttl_s:
-            raise ValueError("purge_after_s must not be below lease_ttl_s, or a generation may be used twice")
         return self
 
 

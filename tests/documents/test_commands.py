@@ -98,4 +98,8 @@ def readme_lines() -> list[str]:
     """Its commands: the lines of its blocks that begin with a program or a setting, without indentation."""
     blocks = re.findall(r"^ *```\n(.*?)^ *```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(vimmon (?!vim \.\.\.)|make |pip |python |redis-cli |export |VIMMON_|/path/to)", line)]
+    return [
+        line
+        for line in lines
+        if re.match(r"(vimmon (?!vim \.\.\.)|make |pip |python |redis-cli |export |VIMMON_|/path/to)", line)
+    ]
