@@ -16,6 +16,8 @@ from tests.support.up import Up, running
 from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import find_redis_cli
 
+pytestmark = pytest.mark.timeout(300)  # dozens of commands, one after the other
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "http://127.0.0.1:9"  # nobody listens there
 BESIDE = "http,interval_s=1,confirm_interval_s=0.2"
