@@ -11,15 +11,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
+from tests.integration.following import Ground
 from tests.integration.hosting import HELD, ME, ScriptedProber, assigned, conducting, hosting, watched
 from tests.support.command import Command
 from tests.support.guarded_redis import ADMIN, GuardedRedis, acl_line, guarded_redis
 from tests.support.polling import eventually
+from vimmon import Registry
 from vimmon.conductor.reading import read_redis
 from vimmon.lease.acl import CONNECTING
 from vimmon.lease.keys import Keys
+from vimmon.lease.store import LeaseStore
 from vimmon.messages import UpdateVim, call
 from vimmon.mistral.queue import JobQueue
+from vimmon.tacker.sync import TackerSync
 from vimmon.vim import VimStatus
 
 THIEF, VICTIM, CONDUCTOR, SERVER, OPERATOR = (
@@ -35,7 +39,7 @@ KEYS = Keys("vimmon")
 EVERY_KEY = {
     *(KEYS.lease("v"), KEYS.status("v"), KEYS.executors, KEYS.conductors, KEYS.conductor("c"), KEYS.reconciler),
     *(KEYS.requests, KEYS.taken_index, KEYS.taken("c", "1"), KEYS.dead, KEYS.epoch, KEYS.installation, KEYS.events),
-    KEYS.totals,
+    *(KEYS.totals, KEYS.tacker, KEYS.tacker_turn),
     *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.executor(owner), KEYS.held(owner), KEYS.seen(owner))),
     *(key for owner in (ME, OTHER, LONGER) for key in (KEYS.asks(owner), KEYS.answer(owner, "1"), KEYS.metrics(owner))),
     *(KEYS.replies(f"{owner}:1") for owner in (ME, OTHER, LONGER)),
@@ -172,6 +176,23 @@ def test_an_executor_cannot(guarded: GuardedRedis, admin: Redis, attempt: str) -
         thief.execute_command(*attempt.split())
 
 
+@pytest.mark.parametrize("user", [SERVER, CONDUCTOR])
+def test_tacker_is_followed_with_the_rules_of_a_server_and_of_a_conductor(
+    guarded: GuardedRedis, admin: Redis, ground: Ground, user: str
+) -> None:
+    with guarded.client(user) as client:
+        store = LeaseStore(client, KEYS, ttl_s=900)
+        registry = Registry(ground.bench.vims, store, JobQueue(client, name="vimmon"))
+        sync = TackerSync(ground.client(), registry, client, KEYS)
+        tokyo = ground.tacker.add("tokyo")
+        assert (sync.run_once().followed, sync.look().followed) == (1, 1)
+        del ground.tacker.vims[tokyo]
+        assert sync.run_once().followed == 0
+    assert admin.get(KEYS.lease(tokyo)) == b"2:-"
+    assert admin.hget(KEYS.totals, "tacker:deregistered") == b"1"
+    assert guarded.denied() == []
+
+
 @pytest.mark.parametrize(
     ("user", "attempt"),
     [
@@ -198,7 +219,7 @@ def test_an_executor_cannot(guarded: GuardedRedis, admin: Redis, attempt: str) -
                     f"RPUSH {KEYS.requests} x",
                 ),
                 *(f"HSET {KEYS.executor(ME)} x y", f"HSET {KEYS.conductor('c')} x y", f"DEL {KEYS.lease('v')}"),
-                f"SET {KEYS.installation} x",
+                *(f"SET {KEYS.installation} x", f"HSET {KEYS.totals} x y", f"DEL {KEYS.tacker}", f"DEL {KEYS.totals}"),
             ),
             OPERATOR: (
                 *("FLUSHALL", "CONFIG GET *", "KEYS *", "EVAL x 0", "EVALSHA x 0", f"SET {KEYS.lease('v')} 9:x"),

@@ -28,6 +28,10 @@ WELL = {
     'vimmon_requests_waiting{instance="a"}': "1000x60",
     'vimmon_requests_dead{instance="a"}': "0x60",
     'vimmon_jobs{instance="a",state="failed"}': "0x60",
+    'vimmon_tacker_vims{instance="a",state="missing"}': "0x60",
+    'vimmon_tacker_failures{instance="a"}': "0x60",
+    'vimmon_tacker_list_age_seconds{instance="a"}': "180x60",
+    'vimmon_tacker_interval_seconds{instance="a"}': "60x60",
     'vimmon_jobs{instance="a",state="queued"}': "9000x60",
     'vimmon_probe_lag_seconds_bucket{instance="a",executor="e",cause="schedule",le="1"}': "0+100x60",
     'vimmon_probe_lag_seconds_bucket{instance="a",executor="e",cause="schedule",le="5"}': "0+101x60",
@@ -90,6 +94,9 @@ CASES: list[tuple[dict[str, str | None], str, dict[str, str]]] = [
     ({'vimmon_requests_waiting{instance="a"}': "1001x60"}, "VimmonQueueGrows", NONE),
     ({'vimmon_requests_dead{instance="a"}': "1x60"}, "VimmonDeadCalls", NONE),
     ({'vimmon_jobs{instance="a",state="failed"}': "1x60"}, "VimmonJobsFail", NONE),
+    ({'vimmon_tacker_vims{instance="a",state="missing"}': "1x60"}, "VimmonTackerListDoubted", NONE),
+    ({'vimmon_tacker_failures{instance="a"}': "1x60"}, "VimmonTackerNotFollowed", NONE),
+    ({'vimmon_tacker_list_age_seconds{instance="a"}': "181x60"}, "VimmonTackerNotFollowed", NONE),
 ]
 
 

@@ -36,6 +36,7 @@ from vimmon.errors import VimmonError
 from vimmon.metrics import ExecutorMetrics, Histogram
 from vimmon.registry.database import open_engine
 from vimmon.settings import Settings
+from vimmon.tacker.state import write_following
 from vimmon.vim import Vim, VimStatus
 
 HISTOGRAM = Histogram((0.1, 1.0))
@@ -92,6 +93,7 @@ def vim(bench: Bench) -> Vim:
     bench.redis.hset(KEYS.executor(ME), mapping={"monitors": "1", "prober_degraded": "1"})
     said = TOLD.model_copy(update={"certificates": {vim.id: 1_900_000_000.0}, "flapping": (vim.id,)})
     bench.redis.hset(KEYS.metrics(ME), mapping=dict[Any, Any](said.fields()))
+    write_following(bench.redis, KEYS, read_ms=1, followed=1, interval_s=60.0)
     return vim
 
 

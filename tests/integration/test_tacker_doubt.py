@@ -5,7 +5,10 @@ from redis import Redis
 
 from tests.integration.following import Ground
 from tests.support.tacker import Answer
+from vimmon.conductor.families import families
+from vimmon.conductor.reading import read_redis
 from vimmon.errors import TackerUnreachable
+from vimmon.mistral.queue import JobQueue
 from vimmon.tacker.state import following_of
 
 
@@ -76,6 +79,43 @@ def test_believed_and_back_again_each_has_its_next_generation(emptied: Ground) -
     assert [(vim.id, vim.name, vim.generation) for vim in emptied.registry.list()] == [
         (vim.id, vim.name, 3) for vim in before
     ]
+
+
+def shown(ground: Ground) -> dict[str, dict[str, float]]:
+    """What Prometheus is shown of it, by the value of the label, if there is one."""
+    reading = read_redis(ground.redis, ground.bench.keys, JobQueue(ground.redis, name="vimmon"))
+    return {
+        family.name.removeprefix("vimmon_tacker_"): {
+            "".join(sample.labels.values()): sample.value for sample in family.samples
+        }
+        for family in families(reading, None, {})
+        if family.name.startswith("vimmon_tacker_")
+    }
+
+
+def test_what_became_of_it_is_seen_in_the_metrics(ground: Ground) -> None:
+    assert all(not series for series in shown(ground).values()), "nobody follows Tacker here"
+    ground.tacker.add("other", type="vmware")
+    for number in range(4):
+        ground.tacker.add(f"vim-{number}")
+    ground.run(interval_s=60)
+    told = shown(ground)
+    assert told["vims"] == {"watched": 4, "not_watched": 1, "missing": 0}
+    assert told["changes"] == {"registered": 4, "updated": 0, "deregistered": 0}
+    assert (told["interval_seconds"], told["failures"]) == ({"": 60}, {"": 0})
+    assert 0 <= told["list_age_seconds"][""] < 30
+    ground.tacker.wrong = lambda _: Answer(500)
+    for _ in range(2):
+        with pytest.raises(TackerUnreachable):
+            ground.run()
+    assert shown(ground)["failures"] == {"": 2}
+    ground.tacker.wrong = lambda _: None
+    ground.tacker.vims.clear()
+    ground.run()
+    assert shown(ground)["vims"]["missing"] == 4
+    ground.redis.delete("vimmon:tacker")
+    ground.redis.set("vimmon:tacker", "of another type")
+    assert shown(ground)["vims"] == {}
 
 
 def test_what_stands_in_redis_is_read_with_distrust(redis: Redis) -> None:

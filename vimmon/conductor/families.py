@@ -19,6 +19,7 @@ from vimmon.conductor.reading import Reading
 from vimmon.conductor.tally import ACTIONS, CALLS, MICRO, SECONDS, SIZES, Totals
 from vimmon.metrics import Spread
 from vimmon.registry.census import LISTED_MAX, Census
+from vimmon.tacker.state import CHANGES
 from vimmon.version import VERSION
 from vimmon.vim import VimStatus
 
@@ -38,6 +39,7 @@ def families(reading: Reading | None, census: Census | None, names: Mapping[str,
     if reading is not None:
         yield from _of_redis(reading)
         yield from _of_totals(reading.totals)
+        yield from _of_tacker(reading)
         yield from _of_executors(reading)
         yield from _of_vims(reading, names)
 
@@ -97,6 +99,30 @@ def _of_totals(totals: Totals) -> Iterator[Metric]:
         "What comparisons found to do: start a monitor, restart one, call a VIM UNKNOWN that nobody watches",
         {(action,): totals.of("reconcile", action) for action in ACTIONS},
         "action",
+    )
+
+
+def _of_tacker(reading: Reading) -> Iterator[Metric]:
+    said, age_s = reading.tacker, reading.tacker_list_s
+    vims: dict[tuple[str, ...], float] = {}
+    failures: dict[tuple[str, ...], float] = {}
+    if said is not None:
+        missing = len(said.doubt.missing) if said.doubt else 0
+        vims = {("watched",): said.followed, ("not_watched",): said.skipped, ("missing",): missing}
+        failures = {(): said.failed}
+    text = "VIMs that Tacker lists, watched or not; missing: of those watched, in a list that is not believed"
+    yield _gauge("vimmon_tacker_vims", text, vims, "state")
+    yield _gauge("vimmon_tacker_failures", "How often Tacker's list could not be read since it last was", failures)
+    for name, text, value in (
+        ("vimmon_tacker_list_age_seconds", "How long ago Tacker's list was last read to its end", age_s),
+        ("vimmon_tacker_interval_seconds", "How often a conductor reads it", said.interval_s if said else None),
+    ):
+        yield _gauge(name, text, {} if value is None else {(): value})
+    yield _counter(
+        "vimmon_tacker_changes",
+        "VIMs that were registered, changed or de-registered because Tacker's list says so",
+        {(change,): reading.totals.of("tacker", change) for change in CHANGES} if said else {},
+        "change",
     )
 
 

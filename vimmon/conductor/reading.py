@@ -10,6 +10,7 @@ from vimmon.conductor.tally import Totals, read_totals
 from vimmon.lease.keys import Keys
 from vimmon.metrics import FIELD_MAX_BYTES, ExecutorMetrics, read_metrics
 from vimmon.mistral.queue import JobQueue
+from vimmon.tacker.state import Following, following_of
 
 EXECUTORS_MAX = 1000  # more are not asked what they counted: somebody writes names into the index
 
@@ -26,7 +27,8 @@ class ExecutorSeen:
 @dataclass(frozen=True)
 class Reading:
     """`requests`: those that wait; `dead`: those that were put aside; `reconciled_s`: how long ago the last pass of the
-    reconciler began that came to its end; `jobs`: by what they wait for."""
+    reconciler began that came to its end; `jobs`: by what they wait for; `tacker`: what became of following Tacker;
+    `tacker_list_s`: how long ago its list was last read."""
 
     executors: Mapping[str, ExecutorSeen]
     conductors: int
@@ -35,6 +37,8 @@ class Reading:
     jobs: Mapping[str, int]
     totals: Totals
     reconciled_s: float | None
+    tacker: Following | None = None
+    tacker_list_s: float | None = None
 
 
 def read_redis(redis: Redis, keys: Keys, jobs: JobQueue) -> Reading:
@@ -46,7 +50,9 @@ def read_redis(redis: Redis, keys: Keys, jobs: JobQueue) -> Reading:
         [("LLEN", keys.requests), ("LLEN", keys.dead), *(("EXISTS", keys.conductor(name)) for name in names)],
     )
     totals = read_totals(redis, keys)
-    ended_ms = totals.reconciled_ms
+    (raw,) = _many(redis, [("HGETALL", keys.tacker)])
+    tacker = following_of(raw) if isinstance(raw, dict) and raw else None
+    now_s = seconds + microseconds / 1e6
     return Reading(
         executors=_executors(redis, keys),
         conductors=sum(_number(one) for one in alive),
@@ -54,8 +60,14 @@ def read_redis(redis: Redis, keys: Keys, jobs: JobQueue) -> Reading:
         dead=_number(dead),
         jobs=jobs.counts(),
         totals=totals,
-        reconciled_s=None if ended_ms is None else max(0.0, seconds + microseconds / 1e6 - ended_ms / 1000),
+        reconciled_s=_ago_s(now_s, totals.reconciled_ms),
+        tacker=tacker,
+        tacker_list_s=_ago_s(now_s, tacker.read_ms if tacker else None),
     )
+
+
+def _ago_s(now_s: float, at_ms: int | None) -> float | None:
+    return None if at_ms is None else max(0.0, now_s - at_ms / 1000)
 
 
 def _executors(redis: Redis, keys: Keys) -> dict[str, ExecutorSeen]:

@@ -64,7 +64,7 @@ def conductor_access(keys: Keys) -> Access:
 
 
 def server_access(keys: Keys) -> Access:
-    """Of those who register VIMs: grants leases and enqueues jobs; sees who holds what, and has it probed now."""
+    """Of those who register VIMs or follow Tacker: grants leases, enqueues jobs, sees who holds what, has it probed."""
     return Access(
         "vimmon-server",
         (
@@ -73,6 +73,9 @@ def server_access(keys: Keys) -> Access:
             f"(-@all +pttl +hget +hmget +zrange %R~{keys.executors} %R~{keys.executor('*')})",
             f"(-@all +rpush +pexpire %W~{keys.asks('*')})",
             f"(-@all +blpop ~{keys.answer('*', '*')})",
+            f"(-@all +hgetall +hset +expire ~{keys.tacker})",
+            f"(-@all +set +get +del ~{keys.tacker_turn})",
+            f"(-@all +hincrby ~{keys.totals})",
             "(-@all +@read +@write +evalsha -@dangerous ~rq:*)",
         ),
     )
