@@ -21,8 +21,8 @@ Every setting is a variable of the environment. A process reads it there, or, be
 `{ENV_FILE}` names, by default `{DEFAULT_ENV_FILE}`: lines of `NAME=value`. All are checked when a process starts;
 one that is unknown or out of range is refused with its name, and with the nearest known one, or what it should be.
 
-`vimmon up` writes such a file for what it starts. Where Mistral asks for a Keystone token, the usual `OS_*` variables
-(`OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD`, `OS_PROJECT_NAME`, …) hold as well, from the same places.
+`vimmon up` writes such a file for what it starts. Where Mistral or Tacker asks for a Keystone token, the usual `OS_*`
+variables (`OS_AUTH_URL`, `OS_USERNAME`, `OS_PASSWORD`, `OS_PROJECT_NAME`, …) hold as well, from the same places.
 
 Executors need `VIMMON_REDIS_URL` alone, and the values of `VIMMON_PREFIX` and of the `…_S` settings that the conductors
 have, where those were changed. A password in a URL is percent-encoded.
