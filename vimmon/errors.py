@@ -1,5 +1,9 @@
 """Every deliberate error of vimmon, each with a remedy: what the reader can do about it."""
 
+from collections.abc import Sequence
+
+CANDIDATES_SHOWN = 10
+
 
 class VimmonError(Exception):
     """Something the caller cannot go on from.
@@ -30,6 +34,16 @@ class VimNotFound(VimmonError):
 
     def __init__(self, vim: str) -> None:
         super().__init__(f"VIM {vim!r} is not registered")
+
+
+class VimAmbiguous(VimmonError):
+    remedy = "Give more of its name or id"
+
+    def __init__(self, typed: str, candidates: Sequence[tuple[str, str]]) -> None:
+        shown = [f"  {name} ({vim_id})" for name, vim_id in candidates[:CANDIDATES_SHOWN]]
+        if len(candidates) > len(shown):
+            shown.append(f"  and {len(candidates) - len(shown)} more")
+        super().__init__("\n".join([f"{typed!r} is the start of {len(candidates)} VIMs:", *shown]))
 
 
 class NameTaken(VimmonError):

@@ -8,6 +8,7 @@ from redis import Redis
 
 from tests.integration.bench import Bench
 from tests.integration.following import Ground
+from tests.support.command import Command
 from tests.support.services import redis_missing
 from tests.support.strict import require
 from tests.support.tacker import TackerServer
@@ -53,3 +54,19 @@ def ground(bench: Bench) -> Iterator[Ground]:
     registry = Registry(bench.vims, bench.leases, JobQueue(bench.redis, name="vimmon"))
     with TackerServer() as tacker:
         yield Ground(tacker, registry, bench.redis, bench)
+
+
+@pytest.fixture
+def vimmon(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    redis_server: RedisServer,
+    redis: Redis,
+) -> Command:
+    """The command, with a database that is up to date and an empty Redis."""
+    monkeypatch.setenv("VIMMON_DATABASE_URL", f"sqlite:///{tmp_path}/vimmon.sqlite")
+    monkeypatch.setenv("VIMMON_REDIS_URL", redis_server.url)
+    command = Command(capsys)
+    assert command("db", "upgrade").code == 0
+    return command

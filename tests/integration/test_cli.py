@@ -1,15 +1,17 @@
 """The command line on a real SQLite database and a real Redis; what an executor would write is written by hand."""
 
+import os
 import re
 import uuid
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from tests.support.command import Command
 from vimmon.embedded.process import free_port
-from vimmon.embedded.redis import RedisServer
+from vimmon.registry.database import open_engine
+from vimmon.registry.store import Report, VimStore
+from vimmon.vim import VimStatus
 
 FIELDS = (
     *("id", "name", "type", "auth_url", "probe", "status", "reason", "status_since", "action_id", "generation"),
@@ -17,22 +19,6 @@ FIELDS = (
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 KEYSTONE = "http://127.0.0.1:5000/v3"
-
-
-@pytest.fixture
-def vimmon(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    redis_server: RedisServer,
-    redis: Redis,
-) -> Command:
-    """The command, with a database that is up to date and an empty Redis."""
-    monkeypatch.setenv("VIMMON_DATABASE_URL", f"sqlite:///{tmp_path}/vimmon.sqlite")
-    monkeypatch.setenv("VIMMON_REDIS_URL", redis_server.url)
-    command = Command(capsys)
-    assert command("db", "upgrade").code == 0
-    return command
 
 
 @pytest.fixture
@@ -66,7 +52,7 @@ def test_a_vim_as_json_has_exactly_the_promised_fields_and_times_in_utc(vimmon: 
     assert (vim["status"], vim["generation"], vim["executor"], vim["last_checked"]) == ("PENDING", 1, None, None)
     for field in ("status_since", "created_at", "updated_at"):
         assert TIME.fullmatch(str(vim[field]))
-    assert vimmon("vim", "show", "tokyo", "--json").json == vim
+    assert vimmon("vim", "show", "tokyo", "--json").json == vim | {"changes": []}
     assert vimmon("vim", "list", "--json").json == [vim]
 
 
@@ -74,6 +60,43 @@ def test_a_vim_is_found_by_name_and_by_id(vimmon: Command) -> None:
     vim = register(vimmon)
     assert vimmon("vim", "show", str(vim["id"])).out == vimmon("vim", "show", "tokyo").out
     assert vimmon("lease", "show", str(vim["id"]), "--json").json["name"] == "tokyo"
+
+
+def test_the_start_of_a_name_or_id_will_do_in_every_command(vimmon: Command) -> None:
+    vim = register(vimmon)
+    start = str(vim["id"])[:8]
+    assert vimmon("lease", "show", start, "--json").json["name"] == "tokyo"
+    assert vimmon("vim", "check", start).err.startswith("error: nobody holds VIM 'tokyo' now")
+    assert vimmon("vim", "update", start, "--name", "edo", "--json").json["id"] == vim["id"]
+    assert vimmon("vim", "show", "ed", "--json").json["id"] == vim["id"]
+    register(vimmon, "edmonton")
+    refused = vimmon("vim", "deregister", "ed")
+    assert refused.code == 1
+    assert refused.err.splitlines()[0] == "error: 'ed' is the start of 2 VIMs:"
+    assert f"  edo ({vim['id']})" in refused.err
+    assert refused.err.endswith("\n  Give more of its name or id\n")
+    assert len(vimmon("vim", "list", "--json").json) == 2
+    assert vimmon("vim", "deregister", start).out == f"de-registered VIM edo ({vim['id']})\n"
+
+
+def test_a_vim_is_shown_with_its_latest_changes(vimmon: Command) -> None:
+    vim = register(vimmon)
+    store = VimStore(open_engine(os.environ["VIMMON_DATABASE_URL"]))
+    for number in range(7):
+        status = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)[number % 2]
+        store.record_statuses([Report(str(vim["id"]), str(vim["action_id"]), status, None, "holder", f"turn {number}")])
+    changes = vimmon("vim", "show", "tokyo", "--json").json["changes"]
+    assert [change["reason"] for change in changes] == ["turn 6", "turn 5", "turn 4", "turn 3", "turn 2"]
+    assert TIME.fullmatch(changes[0].pop("at"))
+    assert changes[0] == {
+        **{"old": "UNREACHABLE", "new": "REACHABLE", "reason": "turn 6", "generation": 1, "seq": 7},
+        "action_id": vim["action_id"],
+    }
+    assert len(vimmon("vim", "show", "tokyo", "--json", "--limit", "100").json["changes"]) == 7
+    shown = vimmon("vim", "show", "tokyo", "--limit", "1").out
+    assert "turn 6" in shown
+    assert "turn 5" not in shown
+    assert "latest changes" not in vimmon("vim", "show", "tokyo", "--limit", "0").out
 
 
 def test_the_executor_that_holds_the_wanted_lease_is_shown_with_its_last_check(vimmon: Command, redis: Redis) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vimmon.cli.options import AsJson
 from vimmon.cli.output import err, show_json
-from vimmon.cli.tools import AsJson
 from vimmon.errors import InvalidInput
 from vimmon.lease.acl import Access, conductor_access, executor_access, operator_access, server_access
 from vimmon.lease.keys import Keys

@@ -2,12 +2,8 @@
 
 import typer
 
+from vimmon.cli.options import AsJson
 from vimmon.cli.output import out, show_json
-from vimmon.cli.tools import AsJson
-from vimmon.registry.database import open_engine, upgrade
-from vimmon.registry.store import VimStore
-from vimmon.registry.transactions import place
-from vimmon.settings import load_settings
 
 app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 
@@ -20,6 +16,11 @@ def _db() -> None:
 @app.command("upgrade")
 def upgrade_database(as_json: AsJson = False) -> None:
     """Make the tables, or bring them up to date. May be repeated at any time."""
+    from vimmon.registry.database import open_engine, upgrade
+    from vimmon.registry.store import VimStore
+    from vimmon.registry.transactions import place
+    from vimmon.settings import load_settings
+
     engine = open_engine(load_settings().database_url.get_secret_value())
     upgrade(engine)
     installation = VimStore(engine).installation_id()

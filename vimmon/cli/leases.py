@@ -1,29 +1,28 @@
 """`vimmon lease …`: what Redis says of the leases, who holds them, and whether all agree."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import typer
-from redis.exceptions import RedisError
 
+from vimmon.cli.options import AsJson, VimArgument
 from vimmon.cli.output import out, short_executor, show_fields, show_json, show_table
-from vimmon.cli.tools import AsJson, Tools, VimArgument
 from vimmon.errors import VimNotFound
-from vimmon.lease.view import LeaseReport
-from vimmon.redis_url import redis_unreachable
 from vimmon.vim import UUID
 
-app = typer.Typer(help="Look at the leases in Redis.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from vimmon.cli.tools import Tools
+    from vimmon.lease.view import LeaseReport
 
-Read = TypeVar("Read")
+app = typer.Typer(help="Look at the leases in Redis.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_leases(as_json: AsJson = False) -> None:
     """List the leases of all registered VIMs."""
+    from vimmon.cli.tools import Tools
+
     tools = Tools()
-    vims = tools.registry.list()
-    reports = _read(lambda: tools.leases.report(vims))
+    reports = tools.leases_of(tools.registry.list())
     if as_json:
         show_json(reports)
         return
@@ -46,6 +45,8 @@ def list_leases(as_json: AsJson = False) -> None:
 @app.command()
 def show(vim: VimArgument, as_json: AsJson = False) -> None:
     """Show a VIM's lease: its key, who holds it, and whether database, Redis and holder agree."""
+    from vimmon.cli.tools import Tools
+
     tools = Tools()
     report = _find(tools, vim)
     if as_json:
@@ -67,26 +68,19 @@ def show(vim: VimArgument, as_json: AsJson = False) -> None:
     )
 
 
-def _find(tools: Tools, vim: str) -> LeaseReport:
+def _find(tools: "Tools", vim: str) -> "LeaseReport":
     """Of a registered VIM, or, by its id, of one that was de-registered lately. Raises VimNotFound."""
     try:
-        found = tools.registry.get(vim)
+        found = tools.registry.find(vim)
     except VimNotFound:
-        report = _read(lambda: tools.leases.report_unregistered(vim)) if UUID.fullmatch(vim) else None
+        report = tools.lease_of_unregistered(vim.lower()) if UUID.fullmatch(vim) else None
         if report is None:
             raise
         return report
-    return _read(lambda: tools.leases.report([found]))[0]
+    return tools.leases_of([found])[0]
 
 
-def _read(read: Callable[[], Read]) -> Read:
-    try:
-        return read()
-    except RedisError as trouble:
-        raise redis_unreachable(trouble) from None
-
-
-def _agreed(report: LeaseReport) -> str:
+def _agreed(report: "LeaseReport") -> str:
     return "no: " + "; ".join(report.differences) if report.differences else "yes"
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vimmon.cli.options import AsJson
 from vimmon.cli.output import out, show_fields, show_json
-from vimmon.cli.tools import AsJson
 from vimmon.settings import default_data_folder
 
 if TYPE_CHECKING:  # what these load would make every other command slow

@@ -50,7 +50,7 @@ def warn(text: str) -> None:
     err().print(f"warning: {printable(text)}")
 
 
-def show_json(value: BaseModel | Sequence[BaseModel] | dict[str, Any]) -> None:
+def show_json(value: BaseModel | Sequence[BaseModel | dict[str, Any]] | dict[str, Any]) -> None:
     """One JSON document. Times are RFC 3339 in UTC."""
     sys.stdout.write(json.dumps(_plain(value), indent=2) + "\n")
 

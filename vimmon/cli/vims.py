@@ -1,12 +1,14 @@
 """`vimmon vim …`: registers, shows, changes and de-registers VIMs."""
 
+import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from vimmon.cli.found import show_found
+from vimmon.cli.options import AsJson, VimArgument
 from vimmon.cli.output import (
     VIM_COLUMNS,
     ago,
@@ -20,42 +22,85 @@ from vimmon.cli.output import (
     vim_rows,
 )
 from vimmon.cli.probe_option import HELP, for_update, parse_probe_option
-from vimmon.cli.tools import AsJson, Tools, VimArgument
-from vimmon.registry.registry import Change
-from vimmon.registry.store import StatusChange
 from vimmon.vim import Vim, VimStatus, VimType
+
+if TYPE_CHECKING:
+    from vimmon.cli.tools import Tools
+    from vimmon.cli.watch.events import Event
+    from vimmon.registry.registry import Change
+    from vimmon.registry.values import StatusChange
 
 app = typer.Typer(help="Register VIMs, look at them, change them.", no_args_is_help=True)
 
 LATEST_CHANGES = 5
+CHANGES_MAX = 10_000
 AuthUrl = typer.Option("--auth-url", metavar="URL", help="Keystone's auth_url, or the address of a Kubernetes API.")
 ProbeOption = typer.Option("--probe", metavar="PROBE", help=HELP)
 
 
 @app.command()
 def register(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that no other VIM has.")],
-    auth_url: Annotated[str, AuthUrl],
-    vim_type: Annotated[VimType, typer.Option("--type", help="What it is; decides how it is asked.")] = (
-        VimType.OPENSTACK
-    ),
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A name that no other VIM has.")] = None,
+    auth_url: Annotated[str | None, AuthUrl] = None,
+    vim_type: Annotated[
+        VimType | None,
+        typer.Option("--type", help="What it is; decides how it is asked.  [default: openstack]", show_default=False),
+    ] = None,
     probe: Annotated[str | None, ProbeOption] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="All VIMs that a YAML or JSON file names; - reads them."),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="With --file: change those that are registered with other settings.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --file: check it, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register a VIM, and have it watched."""
+    """Register a VIM, or all that a file names, and have them watched.
+
+    A file is a list of entries with name, auth_url, and, where wanted, type and probe, as `vimmon vim list --json`
+    shows them. All are checked before the first is written. Those that are so already are left alone; one that is
+    registered with other settings is refused, or changed with --update. What an entry does not say stays as it is.
+    """
+    if file is not None:
+        if (name, auth_url, vim_type, probe) != (None, None, None, None):
+            raise typer.BadParameter("with --file, the file says all the rest")
+        from vimmon.cli.manifest.run import register_file
+
+        register_file(file, may_update=update, dry_run=dry_run, as_json=as_json)
+        return
+    if name is None or auth_url is None:
+        raise typer.BadParameter("give NAME and --auth-url, or --file")
+    if update or dry_run:
+        raise typer.BadParameter("--update and --dry-run are for --file")
     given = parse_probe_option(probe)
-    tools = Tools()
-    change = tools.registry.register(name, auth_url, type=vim_type, probe=given)
+    tools = _tools()
+    change = tools.registry.register(name, auth_url, type=vim_type or VimType.OPENSTACK, probe=given)
     _tell(tools, change, f"registered VIM {change.vim.name} ({change.vim.id})", as_json)
 
 
 @app.command("list")
 def list_vims(
     status: Annotated[VimStatus | None, typer.Option("--status", help="Only those with this status.")] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Until q or Ctrl-C: on a terminal a table that lives, else a line for each change.",
+        ),
+    ] = False,
+    interval_s: Annotated[
+        float, typer.Option("--interval", min=0.1, max=3600, help="With --watch: seconds between two looks.")
+    ] = 2,
     as_json: AsJson = False,
 ) -> None:
     """List the registered VIMs."""
-    tools = Tools()
+    tools = _tools()
+    if watch:
+        _watch(tools, status, interval_s, as_json)
+        return
     vims = tools.complete(tools.registry.list(status))
     if as_json:
         show_json(vims)
@@ -68,14 +113,20 @@ def list_vims(
 
 
 @app.command()
-def show(vim: VimArgument, as_json: AsJson = False) -> None:
-    """Show a VIM and its latest changes of status."""
-    tools = Tools()
-    found = tools.registry.get(vim)
-    changes = [] if as_json else tools.registry.history(found.id, limit=LATEST_CHANGES)
+def show(
+    vim: VimArgument,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, max=CHANGES_MAX, help="How many of its latest changes of status.")
+    ] = LATEST_CHANGES,
+    as_json: AsJson = False,
+) -> None:
+    """Show a VIM and its latest changes of status, the newest first."""
+    tools = _tools()
+    found = tools.registry.find(vim)
+    changes = tools.registry.history(found.id, limit=limit)
     (found,) = tools.complete([found])
     if as_json:
-        show_json(found)
+        show_json(found.model_dump(mode="json") | {"changes": [_plain_change(change) for change in changes]})
     else:
         _show(found, changes)
 
@@ -86,8 +137,10 @@ def check(vim: VimArgument, as_json: AsJson = False) -> None:
 
     It changes nothing: the status follows from the executor's own probes.
     """
-    tools = Tools()
-    found = tools.check(tools.registry.get(vim))
+    from vimmon.cli.found import show_found
+
+    tools = _tools()
+    found = tools.check(tools.registry.find(vim))
     if as_json:
         show_json(found)
     else:
@@ -109,8 +162,8 @@ def update(
     if name is None and auth_url is None and probe is None:
         raise typer.BadParameter("give at least one of --name, --auth-url, --probe")
     given = parse_probe_option(probe)
-    tools = Tools()
-    old = tools.registry.get(vim)
+    tools = _tools()
+    old = tools.registry.find(vim)
     settings = for_update(given, old.probe)
     change = tools.registry.update(old.id, name=name, auth_url=auth_url, probe=settings)
     what = "is watched anew" if change.vim.generation != old.generation else "is watched on"
@@ -123,12 +176,37 @@ def update(
 @app.command()
 def deregister(vim: VimArgument, as_json: AsJson = False) -> None:
     """De-register a VIM: its action leaves, its workflow is removed, its name is free again."""
-    tools = Tools()
-    change = tools.registry.deregister(vim)
+    tools = _tools()
+    change = tools.registry.deregister(tools.registry.find(vim).id)
     _tell(tools, change, f"de-registered VIM {change.vim.name} ({change.vim.id})", as_json)
 
 
-def _tell(tools: Tools, change: Change, done: str, as_json: bool) -> None:
+def _tools() -> "Tools":
+    from vimmon.cli.tools import Tools
+
+    return Tools()
+
+
+def _watch(tools: "Tools", status: VimStatus | None, interval_s: float, as_json: bool) -> None:
+    from vimmon.cli.watch.loop import watch_lines, watch_screen
+    from vimmon.embedded.signals import ended_by_signals
+
+    def tell(event: "Event") -> None:
+        sys.stdout.write((event.model_dump_json() if as_json else event.line()) + "\n")
+
+    console = out()
+    live = console.is_terminal and not console.is_dumb_terminal and not as_json
+    try:
+        with ended_by_signals():
+            if live:
+                watch_screen(tools, status, interval_s, colour=not console.no_color)
+            else:
+                watch_lines(tools, status, interval_s, tell)
+    except KeyboardInterrupt:  # as it is meant to end
+        pass
+
+
+def _tell(tools: "Tools", change: "Change", done: str, as_json: bool) -> None:
     if as_json:
         show_json(change.vim)
     else:
@@ -136,7 +214,17 @@ def _tell(tools: Tools, change: Change, done: str, as_json: bool) -> None:
     tools.tell_delayed(change)
 
 
-def _show(vim: Vim, changes: list[StatusChange]) -> None:
+def _plain_change(change: "StatusChange") -> dict[str, object]:
+    """As a VIM's own times are written."""
+    from pydantic import TypeAdapter
+
+    from vimmon.registry.values import StatusChange
+
+    shown: dict[str, object] = TypeAdapter(StatusChange).dump_python(change, mode="json", exclude={"vim_id"})
+    return shown
+
+
+def _show(vim: Vim, changes: "list[StatusChange]") -> None:
     now = datetime.now(UTC)
     fields: list[tuple[str, str | Text]] = [
         ("name", vim.name),

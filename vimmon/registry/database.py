@@ -4,23 +4,21 @@ import sqlite3
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
-from vimmon.registry.migrations import VERSION_TABLE
 from vimmon.registry.models import Base
+from vimmon.registry.schema import MIGRATIONS, known_revisions, revision_of
 from vimmon.registry.transactions import READ_ONLY, cause, place, reaching
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+if TYPE_CHECKING:  # it takes long to load, and only an upgrade needs it
+    from alembic.config import Config
+
 DRIVERS = {  # what a URL may begin with → what SQLAlchemy is told, and the module that it needs
     "sqlite": ("sqlite+pysqlite", "sqlite3"),
     "sqlite+pysqlite": ("sqlite+pysqlite", "sqlite3"),
@@ -113,25 +111,26 @@ def upgrade(engine: Engine) -> None:
     Raises DatabaseUnreachable; SchemaOutdated for tables of a newer vimmon; SettingsError for a database in which
     somebody else has tables of these names.
     """
+    from alembic import command
+
     with reaching(engine), engine.connect() as connection:
         _take_turn(connection)
-        config = alembic_config(connection)
-        if _revision(connection) is None:
+        if (found := revision_of(connection)) is None:
             _refuse_strangers(connection)
         else:
-            _refuse_newer(connection, config)
-        command.upgrade(config, "head")
+            _refuse_newer(connection, found)
+        command.upgrade(alembic_config(connection), "head")
         connection.commit()
 
 
 def check_schema(engine: Engine) -> None:
     """Raises SchemaOutdated unless the tables are those of this vimmon, and DatabaseUnreachable."""
     with reaching(engine), engine.connect().execution_options(**{READ_ONLY: True}) as connection:
-        config = alembic_config(connection)
-        found, head = _revision(connection), ScriptDirectory.from_config(config).get_current_head()
+        found, head = revision_of(connection), known_revisions()[-1]
         if found == head:
             return
-        _refuse_newer(connection, config)
+        if found:
+            _refuse_newer(connection, found)
         state = f"at revision {found}" if found else "missing"
         raise SchemaOutdated(f"{place(engine.url)}: its tables are {state}; this vimmon needs revision {head}")
 
@@ -191,15 +190,13 @@ def _unreadable(problem: str) -> SettingsError:
     )
 
 
-def alembic_config(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> "Config":
     """What Alembic needs to know: where the migrations are, and the connection to use."""
+    from alembic.config import Config
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
 def _take_turn(connection: Connection) -> None:
@@ -224,10 +221,8 @@ def _refuse_strangers(connection: Connection) -> None:
         )
 
 
-def _refuse_newer(connection: Connection, config: Config) -> None:
-    found = _revision(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found and found not in known:
+def _refuse_newer(connection: Connection, found: str) -> None:
+    if found not in known_revisions():
         raise SchemaOutdated(
             f"{place(connection.engine.url)}: its tables are of a newer vimmon (revision {found})",
             remedy="Install the newer vimmon here too",

@@ -5,11 +5,12 @@ be reached, and otherwise later by a conductor, from the database: a change that
 """
 
 import builtins
+import functools
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
@@ -19,12 +20,14 @@ from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.lease.store import LeaseStore
 from vimmon.log import event
-from vimmon.mistral.queue import JobQueue
 from vimmon.probes import probe_for
 from vimmon.registry.database import check_schema, open_engine
 from vimmon.registry.store import StatusChange, VimStore
 from vimmon.settings import Settings, load_settings
 from vimmon.vim import Vim, VimOrigin, VimStatus, VimType, check_name, check_vim_id, parse_auth_url
+
+if TYPE_CHECKING:
+    from vimmon.mistral.queue import JobQueue
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class Change:
 class Registry:
     """Raises VimNotFound, VimExists, NameTaken, VimChanged, InvalidInput, DatabaseUnreachable: nothing was changed."""
 
-    def __init__(self, vims: VimStore, leases: LeaseStore, jobs: JobQueue) -> None:
+    def __init__(self, vims: VimStore, leases: LeaseStore, jobs: "Callable[[], JobQueue]") -> None:
         self._vims = vims
         self._leases = leases
         self._jobs = jobs
@@ -53,7 +56,14 @@ class Registry:
         check_schema(engine)
         redis = connect(settings)
         leases = LeaseStore(redis, Keys(settings.prefix), ttl_s=settings.lease_ttl_s)
-        return cls(VimStore(engine), leases, JobQueue(redis, name=settings.prefix))
+
+        @functools.cache  # RQ takes long to load, and whoever only looks does not need it
+        def jobs() -> "JobQueue":
+            from vimmon.mistral.queue import JobQueue
+
+            return JobQueue(redis, name=settings.prefix)
+
+        return cls(VimStore(engine), leases, jobs)
 
     def register(
         self,
@@ -124,6 +134,10 @@ class Registry:
         """By name or id."""
         return self._vims.get(vim)
 
+    def find(self, typed: str) -> Vim:
+        """By what a person types: a name, an id, or a start of either that no other VIM has. Raises VimAmbiguous."""
+        return self._vims.find(typed)
+
     def history(self, vim: str, *, limit: int = 50) -> builtins.list[StatusChange]:
         """The VIM's latest changes of status, newest first."""
         return self._vims.history(self._vims.get(vim).id, limit)
@@ -140,9 +154,9 @@ class Registry:
         try:
             self._leases.grant(vim_id, follow.lease)
             if follow.start:
-                self._jobs.start(vim_id, follow.lease.generation)
+                self._jobs().start(vim_id, follow.lease.generation)
             if follow.stop is not None:
-                self._jobs.stop(vim_id, follow.stop)
+                self._jobs().stop(vim_id, follow.stop)
         except RedisError as trouble:
             log.warning(event("redis_away", vim_id=vim_id, generation=follow.lease.generation, error=trouble))
             return f"Redis cannot be reached ({trouble}); a conductor does the rest once it can"

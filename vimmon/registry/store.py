@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, u
 from sqlalchemy.exc import DBAPIError
 
 from vimmon.errors import BatchFailed, InvalidInput, SchemaOutdated, VimChanged, VimNotFound
-from vimmon.registry import backlog, purging, recording
+from vimmon.registry import backlog, finding, purging, recording
 from vimmon.registry.entering import enter
 from vimmon.registry.models import ID_MAX, INSTALLATION, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState
@@ -75,6 +75,17 @@ class VimStore:
                 if getattr(row, key) == id_or_name:  # MariaDB takes "a" and "a " for equal
                     return vim_of(row)
         raise VimNotFound(id_or_name)
+
+    def find(self, typed: str) -> Vim:
+        """A living VIM by what somebody types: its name, its id, or a start of either that no other has.
+
+        Raises VimNotFound, VimAmbiguous.
+        """
+        return read(self._engine, lambda connection: finding.find(connection, typed))
+
+    def names(self, start: str, *, limit: int) -> builtins.list[str]:
+        """Names of living VIMs that begin so."""
+        return read(self._engine, lambda connection: finding.names(connection, start, limit))
 
     def history(self, vim_id: str, limit: int = 50) -> builtins.list[StatusChange]:
         """The newest status changes of a VIM, newest first; none for an unknown VIM."""

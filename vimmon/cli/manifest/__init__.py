@@ -1,0 +1,1 @@
+"""`vimmon vim register -f FILE`: the VIMs that a file names, checked all together before the first is written."""
