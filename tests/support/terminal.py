@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pyte  # type: ignore[import-untyped]  # has no type hints
+import pyte
 
 VIMMON = Path(sys.executable).parent / "vimmon"
 PATIENCE_S = 30.0

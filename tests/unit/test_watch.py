@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-import pyte  # type: ignore[import-untyped]  # has no type hints
+import pyte
 import pytest
 from rich.cells import cell_len
 

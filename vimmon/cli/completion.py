@@ -33,7 +33,5 @@ def _opened() -> "VimStore":
 
 
 def _find(store: "VimStore", start: str, found: list[str]) -> None:
-    try:
+    with contextlib.suppress(Exception):  # whoever presses Tab in the middle of a line must not be told of it there
         found += [name for name in store.names(start, limit=NAMES_MAX) if WORD.fullmatch(name)]
-    except Exception:  # noqa: BLE001, S110  # whoever presses Tab in the middle of a line must not be told of it there
-        pass

@@ -1,6 +1,7 @@
 """Opens the database that a URL names, and brings its tables up to date."""
 
 import sqlite3
+import sys
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -194,7 +195,7 @@ def alembic_config(connection: Connection) -> "Config":
     """What Alembic needs to know: where the migrations are, and the connection to use."""
     from alembic.config import Config
 
-    config = Config(attributes={"connection": connection})
+    config = Config(attributes={"connection": connection}, stdout=sys.stdout)  # not what it was when Alembic was loaded
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
