@@ -24,7 +24,7 @@ URL = "https://keystone.example.org:5000/v3"
 
 @pytest.fixture
 def registry(bench: Bench) -> Registry:
-    return Registry(bench.vims, bench.leases, lambda: JobQueue(bench.redis, name="vimmon"))
+    return Registry(bench.vims, bench.leases, JobQueue(bench.redis, name="vimmon"))
 
 
 def jobs(bench: Bench) -> list[tuple[str | None, list[Any]]]:
@@ -165,7 +165,7 @@ def test_deregistering_frees_the_name_leaves_a_tombstone_and_has_mistral_cleaned
 
 def test_without_redis_a_change_is_written_the_caller_told_and_the_rest_done_later(bench: Bench) -> None:
     away = Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
-    registry = Registry(bench.vims, LeaseStore(away, Keys(), ttl_s=900), lambda: JobQueue(away, name="vimmon"))
+    registry = Registry(bench.vims, LeaseStore(away, Keys(), ttl_s=900), JobQueue(away, name="vimmon"))
     change = registry.register("tokyo", URL)
     assert change.delayed is not None
     assert "Redis cannot be reached" in change.delayed

@@ -24,3 +24,15 @@ def test_neither_the_registry_nor_the_conductor_is_loaded() -> None:
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     parts = {name.split(".")[1] for name in loaded.stdout.split() if name.startswith("vimmon.")}
     assert not parts & {"registry", "conductor", "mistral", "cli", "embedded"}
+
+
+def test_a_command_loads_no_more_than_it_needs() -> None:
+    """What takes longest to load; `vimmon --help` and Tab wait for it too."""
+    look = LOOK.replace("vimmon.actions.action", "vimmon.cli.app")
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    names = set(loaded.stdout.split())
+    assert "typer" in names
+    assert not names & (HEAVY - {"typer", "rich"} | {"redis", "keystoneauth1", "aiohttp", "yaml"})
+    look = look.replace("vimmon.cli.app", "vimmon.cli.tools")
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(loaded.stdout.split()) & {"alembic", "rq", "mistralclient", "keystoneauth1"}

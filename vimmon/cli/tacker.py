@@ -2,18 +2,16 @@
 
 import threading
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vimmon.cli.options import AsJson
 from vimmon.cli.output import out, show_error, show_json, show_table
-from vimmon.cli.tools import AsJson
 from vimmon.errors import VimmonError
-from vimmon.lease.keys import Keys
-from vimmon.settings import load_settings
-from vimmon.tacker.follow import follow, open_sync
-from vimmon.tacker.plan import TIMES
-from vimmon.tacker.sync import Passed
+
+if TYPE_CHECKING:  # what it loads would make every other command slow
+    from vimmon.tacker.sync import Passed
 
 app = typer.Typer(help="Watch what a Tacker server lists.", no_args_is_help=True)
 
@@ -46,6 +44,10 @@ def sync(
     """
     if every is not None and (once or dry_run or believe_loss):
         raise typer.BadParameter("--every goes on; --once, --dry-run and --believe-loss are one pass")
+    from vimmon.lease.keys import Keys
+    from vimmon.settings import load_settings
+    from vimmon.tacker.follow import follow, open_sync
+
     settings = load_settings()
     tacker, redis = open_sync(settings)
     if once or dry_run or believe_loss:
@@ -57,7 +59,7 @@ def sync(
     if not as_json:
         out().print(f"following Tacker every {interval_s:g} s; Ctrl-C ends it")
 
-    def tell(what: Passed | VimmonError) -> None:
+    def tell(what: "Passed | VimmonError") -> None:
         if isinstance(what, VimmonError):
             show_error(what)
         elif _has_news(what):
@@ -69,12 +71,12 @@ def sync(
         raise typer.Exit(CUT_SHORT) from None
 
 
-def _has_news(passed: Passed) -> bool:
+def _has_news(passed: "Passed") -> bool:
     found = passed.plan
     return bool(found.register or found.update or found.deregister or found.doubt or passed.done.failed)
 
 
-def _show(passed: Passed, *, as_json: bool, dry_run: bool) -> None:
+def _show(passed: "Passed", *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         show_json(_as_json(passed))
         return
@@ -89,6 +91,8 @@ def _show(passed: Passed, *, as_json: bool, dry_run: bool) -> None:
     if rows:
         show_table(("WHAT", "NAME", "ID", "+AUTH_URL OR REASON"), rows)
     if found.doubt is not None:
+        from vimmon.tacker.plan import TIMES
+
         out().print(
             f"Tacker's list lacks {len(found.doubt.missing)} of {found.doubt.out_of} VIMs. It is not believed, and "
             f"nothing was changed: it has said so {found.doubt.times} of {TIMES} times.\n"
@@ -102,7 +106,7 @@ def _show(passed: Passed, *, as_json: bool, dry_run: bool) -> None:
     )
 
 
-def _as_json(passed: Passed) -> dict[str, Any]:
+def _as_json(passed: "Passed") -> dict[str, Any]:
     found = passed.plan
 
     def skipped(many: Iterable[Any]) -> list[dict[str, str]]:

@@ -8,10 +8,11 @@ import builtins
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from vimmon.errors import InvalidInput
@@ -26,9 +27,6 @@ from vimmon.registry.store import StatusChange, VimStore
 from vimmon.settings import Settings, load_settings
 from vimmon.vim import Vim, VimOrigin, VimStatus, VimType, check_name, check_vim_id, parse_auth_url
 
-if TYPE_CHECKING:
-    from vimmon.mistral.queue import JobQueue
-
 log = logging.getLogger(__name__)
 
 
@@ -40,10 +38,17 @@ class Change:
     delayed: str | None = None
 
 
+class Jobs(Protocol):
+    """As much of a JobQueue as a registry uses."""
+
+    def start(self, vim_id: str, generation: int) -> bool: ...
+    def stop(self, vim_id: str, action_id: str | None) -> bool: ...
+
+
 class Registry:
     """Raises VimNotFound, VimExists, NameTaken, VimChanged, InvalidInput, DatabaseUnreachable: nothing was changed."""
 
-    def __init__(self, vims: VimStore, leases: LeaseStore, jobs: "Callable[[], JobQueue]") -> None:
+    def __init__(self, vims: VimStore, leases: LeaseStore, jobs: Jobs) -> None:
         self._vims = vims
         self._leases = leases
         self._jobs = jobs
@@ -56,14 +61,7 @@ class Registry:
         check_schema(engine)
         redis = connect(settings)
         leases = LeaseStore(redis, Keys(settings.prefix), ttl_s=settings.lease_ttl_s)
-
-        @functools.cache  # RQ takes long to load, and whoever only looks does not need it
-        def jobs() -> "JobQueue":
-            from vimmon.mistral.queue import JobQueue
-
-            return JobQueue(redis, name=settings.prefix)
-
-        return cls(VimStore(engine), leases, jobs)
+        return cls(VimStore(engine), leases, _LateQueue(redis, settings.prefix))
 
     def register(
         self,
@@ -154,13 +152,33 @@ class Registry:
         try:
             self._leases.grant(vim_id, follow.lease)
             if follow.start:
-                self._jobs().start(vim_id, follow.lease.generation)
+                self._jobs.start(vim_id, follow.lease.generation)
             if follow.stop is not None:
-                self._jobs().stop(vim_id, follow.stop)
+                self._jobs.stop(vim_id, follow.stop)
         except RedisError as trouble:
             log.warning(event("redis_away", vim_id=vim_id, generation=follow.lease.generation, error=trouble))
             return f"Redis cannot be reached ({trouble}); a conductor does the rest once it can"
         return None
+
+
+class _LateQueue:
+    """The queue, made when it is first used: RQ takes long to load, and whoever only looks does not need it."""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        self._redis = redis
+        self._name = name
+
+    def start(self, vim_id: str, generation: int) -> bool:
+        return self._queue.start(vim_id, generation)
+
+    def stop(self, vim_id: str, action_id: str | None) -> bool:
+        return self._queue.stop(vim_id, action_id)
+
+    @functools.cached_property
+    def _queue(self) -> Jobs:
+        from vimmon.mistral.queue import JobQueue
+
+        return JobQueue(self._redis, name=self._name)
 
 
 @dataclass(frozen=True)
