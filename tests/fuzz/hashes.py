@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from vimmon.conductor.cache import compare
+from vimmon.conductor.cache import compare, odd_ones
 from vimmon.conductor.plan import Memory, Sight, plan
 from vimmon.conductor.sight import Lookout
 from vimmon.conductor.verdict import Limits
@@ -56,11 +56,16 @@ def run(data: bytes) -> None:
         redis.pexpire(key, 30_000)
     redis.set(KEYS.status("v"), b"1:1:REACHABLE:%s:9f" % name)
     redis.set(KEYS.lease("v"), lines[0] if lines else b"")
-    seen = Lookout(redis, KEYS, LeaseStore(redis, KEYS, ttl_s=900), stuck_after_s=30).look(["v"])
+    store = LeaseStore(redis, KEYS, ttl_s=900)
+    seen = Lookout(redis, KEYS, store, stuck_after_s=30).look()
+    said = {"v": store.values(["v"])[0]}
     row = Glance("v", 1, "a", VimStatus.REACHABLE, 1, f"{executor}:9f", "a", 0, 10.0)
-    leases = compare([row], seen.said, refresh=False).found
-    found, memory = plan([row], Sight(leases, seen.held, seen.stuck), Memory(), 0.0, Limits())
-    plan([row], Sight(leases, seen.held, seen.stuck), memory, 1000.0, Limits())
+    odd = odd_ones([("v", "1:a", f"1:1:REACHABLE:{row.holder}")], said, seen.once, frozenset())
+    leases = compare([row], said, refresh=False).found
+    sight = Sight(leases, seen.held_of(["v"]), seen.stuck)
+    found, memory = plan([row], sight, Memory(), 0.0, Limits())
+    plan([row], sight, memory, 1000.0, Limits())
+    assert odd or not found.restarts, "where nothing is odd, there is nothing to do"
     assert all(1 < restart.to <= 1 + LEAP_MAX + 1 for restart in found.restarts)
     assert all(restart.reason.isprintable() for restart in found.restarts)
     view = LeaseView(redis, KEYS)

@@ -182,6 +182,19 @@ def test_a_restart_forgets_the_execution_of_the_old_action_and_leaves_the_deregi
     assert bench.row(tokyo)["action_id"] is None
 
 
+def test_a_monitor_that_was_awaited_counts_as_arrived_though_nothing_is_to_be_done_for_it(bench: Bench) -> None:
+    """How fast monitors arrive says how long a start may take."""
+    run = Pass(bench).settled()
+    osaka = bench.registered("osaka")
+    bench.vims.record_execution(osaka.id, generation=1, execution_id=osaka.action_id or "")
+    run()
+    assert run.reconciler._memory.pace.awaited == {osaka.id}
+    bench.ask(update_vim(osaka, seq=1, holder=HOLDER))
+    alive(bench, **{osaka.id: f"1:{osaka.action_id}"})
+    run()
+    assert run.reconciler._memory.pace.arrivals_per_s > 0
+
+
 def test_an_unwatched_vim_is_announced(bench: Bench, tokyo: Vim) -> None:
     run = Pass(bench, start_grace_s=10_000).settled()
     alive(bench)

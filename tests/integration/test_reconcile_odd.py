@@ -59,7 +59,7 @@ def test_what_was_seen_to_hang_hangs_until_the_next_look_but_not_its_successor(b
     )  # it may restart nobody yet
     assert (run(after_s=61).postponed, run().postponed) == (1, 1)
     alive(bench, **{tokyo.id: "2:next"})
-    assert run.reconciler._lookout.look([tokyo.id]).stuck == {EXECUTOR: {}}
+    assert run.reconciler._lookout.look().stuck == {EXECUTOR: {}}
 
 
 def test_when_the_clock_of_redis_is_set_forward_nobody_hangs_for_that(bench: Bench, tokyo: Vim) -> None:
@@ -195,7 +195,7 @@ def test_a_conductor_that_no_heartbeat_keeps_answers_nobody(bench: Bench, tokyo:
     lookout = Pass(bench).reconciler._lookout
     bench.redis.zadd(bench.keys.conductors, {"dead": 1, "living": 2})
     bench.redis.hset(bench.keys.conductor("living"), mapping={"host": "h"})
-    assert lookout.look([]).conductors == 1
+    assert lookout.look().conductors == 1
 
 
 def test_what_was_remembered_before_the_turn_was_lost_says_nothing_afterwards(bench: Bench, tokyo: Vim) -> None:

@@ -9,12 +9,12 @@ from tests.model.guards import Guard
 from tests.model.parts import KEYS, Parts, read_values
 from tests.model.queueing import enqueue_start, enqueue_sweep, restart
 from tests.model.redis import Redis
-from vimmon.conductor.cache import Differences, compare
+from vimmon.conductor.cache import Differences, compare, odd_ones
 from vimmon.conductor.plan import Memory, Plan, Sight, plan
-from vimmon.conductor.reconcile import LOCK_PASSES, PROBES_MISSED, REFRESH_SLICES, limits_of
-from vimmon.conductor.sight import STUCK_LOOKS, Seen
-from vimmon.lease.model import Lease, parse_lease
-from vimmon.registry.values import Glance
+from vimmon.conductor.reconcile import LOCK_PASSES, PROBES_MISSED, REFRESHES, limits_of
+from vimmon.conductor.sight import STUCK_LOOKS, Seen, held_once
+from vimmon.lease.model import lease_text, status_text
+from vimmon.registry.values import Expected, Glance
 
 CONDUCTOR = KEYS.conductor("")
 
@@ -35,7 +35,7 @@ class Reconciler(Process):
             self._limits = replace(self._limits, verdict_gap_s=0.0)
         self.memory = Memory()
         self._vim_ids: list[str] = []
-        self._known: dict[str, tuple[str | None, dict[str, Lease]]] = {}
+        self._known: dict[str, tuple[str | None, dict[str, str]]] = {}
         self._stuck_looked_s = 0.0
         self._refreshed: float | None = None
         self._swept: float | None = None
@@ -49,17 +49,25 @@ class Reconciler(Process):
         yield None
         seen = yield from self._look()
         yield None
-        glances = self.parts.db.glance()
-        self._vim_ids = [glance.vim_id for glance in glances]
-        living = [glance for glance in glances if not glance.deleted]
+        stuck = {
+            executor: {vim_id: for_s for vim_id, for_s in hanging.items() if for_s > PROBES_MISSED * PROBE.interval_s}
+            for executor, hanging in seen.stuck.items()
+        }
+        as_of_ms, said = self.redis(lambda redis: (redis.now_ms(), read_values(self._vim_ids)(redis)))
+        yield None
+        rows = [_expected(glance) for glance in self.parts.db.glance()]
+        self._vim_ids = [row[0] for row in rows]
+        strange = set(odd_ones(rows, said, seen.once, self.memory.pace.awaited.union(*stuck.values())))
+        yield None
         refresh = (
-            self._refreshed is None
-            or self.parts.now() - self._refreshed >= self.parts.settings.lease_ttl_s / REFRESH_SLICES
+            self._refreshed is None or self.parts.now() - self._refreshed >= self.parts.settings.lease_ttl_s / REFRESHES
         )
-        differences = compare(glances, seen.said, refresh=refresh)
-        found = self._plan(living, seen, differences)
-        yield from self._carry_out(found, {glance.vim_id: glance for glance in living})
-        yield from self._mend_cache(differences, seen.as_of_ms, refresh=refresh)
+        glances = [glance for glance in self.parts.db.glance() if refresh or glance.vim_id in strange]
+        odd = {glance.vim_id: glance for glance in glances if glance.vim_id in strange and not glance.deleted}
+        differences = compare(glances, said, refresh=refresh)
+        yield from self._mend_cache(differences, as_of_ms, refresh=refresh)
+        found = self._plan(odd, seen, stuck, differences)
+        yield from self._carry_out(found, odd)
         if self._swept is None or self.parts.now() - self._swept >= self.parts.settings.sweep_interval_s:
             self._swept = self.parts.now()
             self.redis(enqueue_sweep)
@@ -73,13 +81,12 @@ class Reconciler(Process):
             return True
         return redis.get(KEYS.reconciler) == self.name and redis.set(KEYS.reconciler, self.name, ttl_s=ttl_s)
 
-    def _plan(self, rows: list[Glance], seen: Seen, differences: Differences) -> Plan:
-        stuck = {
-            executor: {vim_id: for_s for vim_id, for_s in hanging.items() if for_s > PROBES_MISSED * PROBE.interval_s}
-            for executor, hanging in seen.stuck.items()
-        }
+    def _plan(
+        self, odd: dict[str, Glance], seen: Seen, stuck: Mapping[str, Mapping[str, float]], differences: Differences
+    ) -> Plan:
         age_s = NEVER if Guard.EPOCH_WAIT in self.parts.missing else seen.epoch_age_s
-        sight = Sight(differences.found, seen.held, stuck, seen.conductors, age_s)
+        sight = Sight(differences.found, seen.held_of(odd), stuck, seen.conductors, age_s)
+        rows = list(odd.values())
         now = self.parts.now()
         if Guard.TWO_PASS_VERDICT in self.parts.missing:  # what one look shows counts as if it had been seen before
             _, self.memory = plan(rows, sight, self.memory, now, self._limits)
@@ -98,12 +105,11 @@ class Reconciler(Process):
             held[executor] = self._held(executor, rev)
             yield None
         self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
-        said = self.redis(read_values(self._vim_ids))
-        yield None
         conductors = self.redis(lambda redis: len([key for key in redis.data.names() if CONDUCTOR in key]))
-        return Seen(as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms), conductors, said)
+        stuck = self._stuck(held, as_of_ms)
+        return Seen(as_of_ms, epoch_age_s, held, held_once(held.values()), stuck, conductors)
 
-    def _stuck(self, held: Mapping[str, Mapping[str, Lease]], as_of_ms: int) -> dict[str, dict[str, float]]:
+    def _stuck(self, held: Mapping[str, Mapping[str, str]], as_of_ms: int) -> dict[str, dict[str, float]]:
         """Lookout._stuck"""
         stuck: dict[str, dict[str, float]] = {}
         stuck_after_s = 3 * self.parts.settings.check_interval_s
@@ -117,14 +123,13 @@ class Reconciler(Process):
                     stuck.setdefault(executor, {})[vim_id] = idle_s
         return stuck
 
-    def _held(self, executor: str, rev: str | None) -> dict[str, Lease]:
+    def _held(self, executor: str, rev: str | None) -> dict[str, str]:
         """Lookout._held"""
         known_rev, known = self._known.get(executor, (None, {}))
         found = self.redis(_hash(KEYS.held(executor)))
         if rev is not None and rev == known_rev and len(found) == len(known):
             return known
-        leases = {vim_id: parse_lease(text) for vim_id, text in found.items()}
-        return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
+        return found
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> Steps:
         """Reconciler._carry_out"""
@@ -153,6 +158,14 @@ class Reconciler(Process):
         if self.redis(lambda redis: self.parts.advance(redis, leases, statuses, as_of_ms=as_of_ms)) and refresh:
             self._refreshed = self.parts.now()
         return 0.0
+
+
+def _expected(row: Glance) -> Expected:
+    """registry.repair.EXPECTED"""
+    if row.deleted or row.starts or not row.seq or row.holder is None:
+        return row.vim_id, None, None
+    status = status_text(row.generation, row.seq, row.status, row.holder)
+    return row.vim_id, lease_text(row.generation, row.action_id), status
 
 
 def _epoch_age_s(redis: Redis) -> float:

@@ -1,9 +1,9 @@
 """Compares what Redis says of leases and statuses with their rows: what to write anew, and what proves a lost commit.
 
-Almost always both say the same: so texts are compared, and only what differs is read.
+Almost always all say the same: so first texts are compared, as they were read, and only what differs is understood.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from vimmon.lease.model import (
@@ -15,7 +15,7 @@ from vimmon.lease.model import (
     parse_status,
     status_text,
 )
-from vimmon.registry.values import Glance
+from vimmon.registry.values import Expected, Glance
 
 Said = tuple[bytes | None, bytes | None]  # the values of a VIM's lease key and status key
 NOTHING: Said = (None, None)
@@ -30,6 +30,27 @@ class Differences:
     leases: dict[str, Lease] = field(default_factory=dict)
     statuses: dict[str, CommittedStatus] = field(default_factory=dict)
     ahead: list[str] = field(default_factory=list)
+
+
+def odd_ones(
+    rows: Iterable[Expected], said: Mapping[str, Said], held: Mapping[str, str], suspects: Set[str]
+) -> list[str]:
+    """The VIMs of which it is not plain at first sight that nothing is to be done: all but those that have been heard,
+    of which Redis says what their row says, and whose lease the one executor that holds them holds.
+
+    `held`: that lease, of VIMs that one executor holds. `suspects`: odd whatever is said of them.
+    """
+    odd = []
+    for vim_id, lease, status in rows:
+        if (
+            lease is None
+            or status is None
+            or held.get(vim_id) != lease
+            or said.get(vim_id) != (lease.encode(), status.encode())
+            or vim_id in suspects
+        ):
+            odd.append(vim_id)
+    return odd
 
 
 def compare(glances: Iterable[Glance], said: Mapping[str, Said], *, refresh: bool) -> Differences:

@@ -31,8 +31,9 @@ WATCHED = (VimStatus.REACHABLE, VimStatus.UNREACHABLE)  # what must not stay tru
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What Redis said: the leases that are not what the database says, and for each executor that lives, what it holds
-    and what it holds but does not look at (`stuck`: for how long, in seconds). `conductors`: how many answer;
-    `epoch_age_s`: since Redis was restarted, replaced or flushed."""
+    of the VIMs in question, and what it holds but does not look at (`stuck`: for how long, in seconds).
+
+    `conductors`: how many answer; `epoch_age_s`: since Redis was restarted, replaced or flushed."""
 
     leases: Mapping[str, Lease]
     held: Mapping[str, Mapping[str, Lease]]
@@ -44,7 +45,7 @@ class Sight:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one pass leaves to the next. Times are of the reconciler's monotonic clock. `at`: when it was planned;
-    `ended`: when it had been carried out; `by_vim`: what `held` is for each VIM."""
+    `ended`: when it had been carried out; `alive`: whether an executor lived."""
 
     missing: Mapping[str, Missing] = field(default_factory=dict)
     unheard: Mapping[str, Unheard] = field(default_factory=dict)
@@ -55,8 +56,7 @@ class Memory:
     turn: int = 0  # how many starts were asked for in passes that could not ask for all
     at: float = 0.0
     ended: float = -inf
-    held: Mapping[str, Mapping[str, Lease]] = field(default_factory=dict)
-    by_vim: Mapping[str, tuple[tuple[str, Lease], ...]] = field(default_factory=dict)
+    alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,13 @@ class Plan:
 
 
 def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limits: Limits) -> tuple[Plan, Memory]:
-    """What to do now, and what to remember."""
+    """What to do now, and what to remember. VIMs that are known to be well need not be among the rows, unless the
+    memory awaits them."""
     result = Plan()
     executors, hold_until = _lives(sight, memory, now, limits)
     result.holding = now < hold_until or sight.epoch_age_s < limits.hold_s
     before = memory if now - memory.ended <= limits.outage_s else Memory()  # an outage proves nothing about a monitor
-    by_vim = memory.by_vim if sight.held == memory.held else _by_vim(sight.held)
+    by_vim = _by_vim(sight.held)
     alive_since = _alive_since(sight, memory, now)
     alive_for_s = -inf if alive_since is None else now - alive_since
     queue_s = memory.pace.queue_s(limits)
@@ -157,7 +158,7 @@ def plan(rows: Iterable[Glance], sight: Sight, memory: Memory, now: float, limit
     del result.unwatched[limits.writes_per_pass :]
     tokens -= len(result.restarts)
     pace = memory.pace.after(passed_s, arrived=arrived, awaited=frozenset(awaited), tokens=tokens, limits=limits)
-    remembered = Memory(missing, unheard, executors, hold_until, alive_since, pace, turn, now, now, sight.held, by_vim)
+    remembered = Memory(missing, unheard, executors, hold_until, alive_since, pace, turn, now, now, bool(sight.held))
     return result, remembered
 
 
@@ -165,7 +166,7 @@ def _alive_since(sight: Sight, memory: Memory, now: float) -> float | None:
     """Since when an executor lives, where there was none before; None: that was not seen."""
     if not sight.held:
         return None
-    seen_none = memory.ended > -inf and not memory.held
+    seen_none = memory.ended > -inf and not memory.alive
     return now if seen_none else memory.alive_since
 
 

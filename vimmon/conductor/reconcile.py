@@ -1,8 +1,8 @@
 """Carries out what `plan` finds: starts what is missing, restarts what is lost, says UNKNOWN of what nobody watches.
 
 Every write is guarded by what was read, so two reconcilers at once change nothing twice; that only one works at a time
-saves work, and no more. It reads Redis first and the database afterwards: a cache that is ahead of the row then proves
-that the database lost what it had taken.
+saves work, and no more. Of almost all VIMs it is plain that nothing is to be done, and nothing more is made of them
+than a comparison of texts.
 """
 
 import contextlib
@@ -16,14 +16,17 @@ from typing import TypeVar, cast
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from vimmon.conductor.cache import Differences, compare
+from vimmon.conductor.cache import Differences, compare, odd_ones
 from vimmon.conductor.events import announce
 from vimmon.conductor.plan import Memory, Plan, Sight, Unwatched, plan
+from vimmon.conductor.refresh import Refresh
 from vimmon.conductor.sight import Lookout, Seen
 from vimmon.conductor.tally import count_pass
 from vimmon.conductor.verdict import Limits
+from vimmon.conductor.walk import Page, Walk
 from vimmon.errors import Unreachable, VimmonError
 from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease
 from vimmon.lease.store import LeaseStore
 from vimmon.log import event
 from vimmon.mistral.queue import JobQueue
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 BULK = 500
 NO_TTL = -1
 LOCK_PASSES = 2.5  # how many passes the lock outlives
-REFRESH_SLICES = 3  # a lease is written anew this often in its time to live, at least
+REFRESHES = 3  # a lease is written anew this often in its time to live, at least
 FORGET_EXECUTORS_S = 3600
 PROBES_MISSED = 3  # more than that, and the monitor hangs, however seldom it probes
 OUTAGE_PASSES = 3  # what was seen so many intervals ago says nothing about now
@@ -71,12 +74,11 @@ class Reconciler:
         self._lookout = Lookout(redis, self._keys, leases, stuck_after_s=3 * settings.check_interval_s)
         self._limits = limits_of(settings)
         self._lock_ms = round(LOCK_PASSES * settings.reconcile_interval_s * 1000)
-        self._refresh_s = settings.lease_ttl_s / REFRESH_SLICES
-        self._refreshed: float | None = None
+        self._walk = Walk(leases, repair)
+        self._refresh = Refresh(settings.lease_ttl_s / REFRESHES, settings.reconcile_interval_s)
         self._sweep_interval_s = settings.sweep_interval_s
         self._swept: float | None = None
         self._memory = Memory()
-        self._vim_ids: list[str] = []
 
     def run(self, stop: threading.Event) -> None:
         """One pass after another until `stop` is set; then the turn is another's."""
@@ -103,16 +105,23 @@ class Reconciler:
         if not self._my_turn():
             self._memory = Memory()  # what is remembered from before says nothing when the turn comes back
             return None
-        seen = self._lookout.look(self._vim_ids)
-        glances = self._repair.glance()
-        self._vim_ids = [glance.vim_id for glance in glances]
-        living = [glance for glance in glances if not glance.deleted]
-        refresh = self._refreshed is None or self._clock() - self._refreshed >= self._refresh_s
-        differences = compare(glances, seen.said, refresh=refresh)
-        sight = self._sight(seen, differences)
-        found, self._memory = plan(living, sight, self._memory, self._clock(), self._limits)
-        self._carry_out(found, {glance.vim_id: glance for glance in living})
-        self._mend_cache(differences, seen.as_of_ms, refresh=refresh)
+        seen = self._lookout.look()
+        stuck = self._stuck(seen)
+        suspects = self._memory.pace.awaited.union(*stuck.values())
+        odd: dict[str, Glance] = {}
+        leases: dict[str, Lease] = {}
+        refresh = self._refresh.due(self._clock())
+        for page in self._walk.pages():
+            if page.number:
+                self._keep_turn()
+            strange = odd_ones(page.rows, page.said, seen.once, suspects)
+            differences = self._compare(page, strange, odd, refresh=refresh(page.number))
+            leases |= differences.found
+            self._mend_cache(differences, page.as_of_ms)
+        sight = Sight(leases, seen.held_of(odd), stuck, seen.conductors, seen.epoch_age_s)
+        found, self._memory = plan(odd.values(), sight, self._memory, self._clock(), self._limits)
+        self._carry_out(found, odd)
+        self._refresh.done()
         self._sweep_mistral()
         self._memory = replace(self._memory, ended=self._clock())
         count_pass(self._redis, self._keys, found, as_of_ms=seen.as_of_ms)
@@ -137,9 +146,17 @@ class Reconciler:
             self._keep_turn()
             yield some
 
-    def _sight(self, seen: Seen, differences: Differences) -> Sight:
+    def _compare(self, page: Page, strange: list[str], odd: dict[str, Glance], *, refresh: bool) -> Differences:
+        """What Redis is to be told of a page. Those that live of the strange ones are added to `odd`."""
+        looked_at = self._repair.glance([row[0] for row in page.rows] if refresh else strange)
+        wanted = set(strange)
+        odd |= {one.vim_id: one for one in looked_at if one.vim_id in wanted and not one.deleted}
+        return compare(looked_at, page.said, refresh=refresh)
+
+    def _stuck(self, seen: Seen) -> dict[str, dict[str, float]]:
+        """Those that hang, as seldom as they may probe."""
         intervals_s = self._repair.intervals_s(list({vim_id for hanging in seen.stuck.values() for vim_id in hanging}))
-        stuck = {
+        return {
             executor: {
                 vim_id: for_s
                 for vim_id, for_s in hanging.items()
@@ -147,7 +164,6 @@ class Reconciler:
             }
             for executor, hanging in seen.stuck.items()
         }
-        return Sight(differences.found, seen.held, stuck, seen.conductors, seen.epoch_age_s)
 
     def _carry_out(self, found: Plan, rows: dict[str, Glance]) -> None:
         for restart in found.restarts:
@@ -178,16 +194,15 @@ class Reconciler:
             self._swept = now
             self._jobs.sweep()
 
-    def _mend_cache(self, differences: Differences, as_of_ms: int, *, refresh: bool) -> None:
+    def _mend_cache(self, differences: Differences, as_of_ms: int) -> None:
         """Writes leases and statuses where they differ from their row, and now and then all, so that they live on."""
         if differences.ahead:  # its monitor misses it at the next check, and says what is so
             self._redis.delete(*map(self._keys.status, differences.ahead))
             log.warning(event("database_lost_statuses", vims=len(differences.ahead)))
-        leases, statuses = self._chunks(differences.leases), self._chunks(differences.statuses)
-        written = [self._leases.advance(some, {}, as_of_ms=as_of_ms) for some in leases]
-        written += [self._leases.advance({}, some, as_of_ms=as_of_ms) for some in statuses]
-        if refresh and None not in written:
-            self._refreshed = self._clock()
+        for leases in self._chunks(differences.leases):
+            self._leases.advance(leases, {}, as_of_ms=as_of_ms)
+        for statuses in self._chunks(differences.statuses):
+            self._leases.advance({}, statuses, as_of_ms=as_of_ms)
 
 
 def limits_of(settings: Settings) -> Limits:

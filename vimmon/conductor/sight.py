@@ -1,33 +1,41 @@
 """What Redis tells the reconciler: who lives and holds what, which leases stand, whether it is the Redis it was."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from vimmon.conductor.cache import Said
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease, parse_lease
 from vimmon.lease.store import LeaseStore
 
-BULK = 1000
 STUCK_LOOKS = 3
 STEP_S = 10.0  # more than that, and Redis's clock has been set
 
 
 @dataclass(frozen=True)
 class Seen:
-    """`as_of_ms` is Redis's time before anything was read."""
+    """`as_of_ms` is Redis's time before anything was read; `held`: what each living executor says that it holds, VIM →
+    lease, as it wrote it; `once`: the same of the VIMs that one executor alone holds."""
 
     as_of_ms: int
     epoch_age_s: float
-    held: dict[str, dict[str, Lease]]
+    held: dict[str, dict[str, str]]
+    once: dict[str, str]
     stuck: dict[str, dict[str, float]]
     conductors: int
-    said: dict[str, Said]
+
+    def held_of(self, vim_ids: Iterable[str]) -> dict[str, dict[str, Lease]]:
+        """Which leases of these VIMs each executor holds, as far as they can be read."""
+        found: dict[str, dict[str, Lease]] = {executor: {} for executor in self.held}
+        for vim_id in vim_ids:
+            for executor, texts in self.held.items():
+                if (lease := parse_lease(texts.get(vim_id))) is not None:
+                    found[executor][vim_id] = lease
+        return found
 
 
 class Lookout:
@@ -49,11 +57,12 @@ class Lookout:
         self._clock = clock
         self._ahead_s: float | None = None  # of Redis's clock from this one
         self._stuck_looked_s = 0.0
-        self._hanging: dict[str, dict[str, tuple[Lease, float]]] = {}  # executor → VIM → since when, at the last look
-        self._known: dict[str, tuple[bytes | None, dict[str, Lease]]] = {}  # executor → held_rev and what it holds
+        self._hanging: dict[str, dict[str, tuple[str, float]]] = {}  # executor → VIM → since when, at the last look
+        self._known: dict[str, tuple[bytes | None, dict[str, str]]] = {}  # executor → held_rev and what it holds
+        self._once: dict[str, str] = {}
 
-    def look(self, vim_ids: Sequence[str]) -> Seen:
-        """What holds of these VIMs now."""
+    def look(self) -> Seen:
+        """What holds now."""
         as_of_ms = self._leases.now_ms()
         if self._clock_stepped(as_of_ms / 1000):
             self._redis.delete(self._keys.epoch)  # another epoch: what was written by the old clock says nothing now
@@ -61,14 +70,11 @@ class Lookout:
         epoch_age_s = self._epoch_age_s(as_of_ms)
         executors = self._alive()
         held = {executor: self._held(executor, rev) for executor, rev in executors.items()}
-        self._known = {executor: (executors[executor], leases) for executor, leases in held.items()}
-        said: dict[str, Said] = {}
-        for start in range(0, len(vim_ids), BULK):
-            some = vim_ids[start : start + BULK]
-            said |= zip(some, self._leases.values(some), strict=True)
-        return Seen(
-            as_of_ms, epoch_age_s, held, self._stuck(held, as_of_ms / 1000), len(self._living_conductors()), said
-        )
+        if self._known.keys() != held.keys() or any(self._known[one][1] is not texts for one, texts in held.items()):
+            self._once = held_once(held.values())
+        self._known = {executor: (executors[executor], texts) for executor, texts in held.items()}
+        stuck = self._stuck(held, as_of_ms / 1000)
+        return Seen(as_of_ms, epoch_age_s, held, self._once, stuck, len(self._living_conductors()))
 
     def mend(self) -> list[str]:
         """Deletes what stands in the way: a key of another type where an index or the lock must be. Returns which."""
@@ -108,28 +114,24 @@ class Lookout:
             if isinstance(ttl_ms, int) and ttl_ms > 0
         }
 
-    def _held(self, executor: str, rev: bytes | None) -> dict[str, Lease]:
+    def _held(self, executor: str, rev: bytes | None) -> dict[str, str]:
         try:
             return self._read_held(executor, rev)
         except ResponseError:  # of another type: it holds nothing that can be read
             return {}
 
-    def _read_held(self, executor: str, rev: bytes | None) -> dict[str, Lease]:
+    def _read_held(self, executor: str, rev: bytes | None) -> dict[str, str]:
         known_rev, known = self._known.get(executor, (None, {}))
         if rev is not None and rev == known_rev and self._redis.hlen(self._keys.held(executor)) == len(known):
             return known
         found = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.held(executor)))
-        leases = {
-            vim_id.decode("utf-8", "replace"): parse_lease(text.decode("utf-8", "replace"))
-            for vim_id, text in found.items()
-        }
-        return {vim_id: lease for vim_id, lease in leases.items() if lease is not None}
+        return {_text(vim_id): _text(lease) for vim_id, lease in found.items()}
 
     def _clock_stepped(self, now_s: float) -> bool:
         before, self._ahead_s = self._ahead_s, now_s - self._clock()
         return before is not None and abs(self._ahead_s - before) > STEP_S
 
-    def _stuck(self, held: Mapping[str, Mapping[str, Lease]], now_s: float) -> dict[str, dict[str, float]]:
+    def _stuck(self, held: Mapping[str, Mapping[str, str]], now_s: float) -> dict[str, dict[str, float]]:
         """The VIMs that each living executor holds and has not looked at for too long, and for how long.
 
         Looked for now and then only: the lists are long, and change once a minute. Until the next look it holds of the
@@ -147,19 +149,17 @@ class Lookout:
             if executor in held
         }
 
-    def _look_for_hanging(
-        self, executor: str, leases: Mapping[str, Lease], now_s: float
-    ) -> dict[str, tuple[Lease, float]]:
+    def _look_for_hanging(self, executor: str, leases: Mapping[str, str], now_s: float) -> dict[str, tuple[str, float]]:
         try:
             seen = cast(dict[bytes, bytes], self._redis.hgetall(self._keys.seen(executor)))
         except ResponseError:
             return {}
-        times = {_text(vim_id): seconds for vim_id, at in seen.items() if (seconds := _seconds(at)) is not None}
-        return {
-            vim_id: (leases[vim_id], at)
-            for vim_id, at in times.items()
-            if vim_id in leases and now_s - at > self._stuck_after_s
+        late = {
+            _text(vim_id): seconds
+            for vim_id, at in seen.items()
+            if (seconds := _seconds(at)) is not None and now_s - seconds > self._stuck_after_s
         }
+        return {vim_id: (leases[vim_id], at) for vim_id, at in late.items() if vim_id in leases}
 
     def _living_conductors(self) -> list[str]:
         """The conductors whose heartbeat has not expired."""
@@ -168,6 +168,18 @@ class Lookout:
         for name in names:
             pipeline.exists(self._keys.conductor(name))
         return [name for name, lives in zip(names, pipeline.execute(), strict=True) if lives]
+
+
+def held_once(held: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What is in one of these alone."""
+    once: dict[str, str] = {}
+    several: set[str] = set()
+    for texts in held:
+        several |= once.keys() & texts.keys()
+        once |= texts
+    for vim_id in several:
+        del once[vim_id]
+    return once
 
 
 def _seconds(at: bytes) -> float | None:

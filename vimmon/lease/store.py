@@ -122,7 +122,8 @@ class LeaseStore:
         """The values of the lease key and the status key of each of these VIMs, in one command."""
         if not vim_ids:
             return []
-        keys = [self._keys.lease(vim_id) for vim_id in vim_ids] + [self._keys.status(vim_id) for vim_id in vim_ids]
+        lease, status = self._keys.lease(""), self._keys.status("")
+        keys = [lease + vim_id for vim_id in vim_ids] + [status + vim_id for vim_id in vim_ids]
         values = cast(list[bytes | None], self._redis.mget(keys))
         return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
 

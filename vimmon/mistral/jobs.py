@@ -96,7 +96,7 @@ def carry_out_sweep(with_: Tools) -> None:
     began = time.monotonic()
     existing = with_.mistral.existing(with_.vims.installation_id())
     took_s = time.monotonic() - began
-    rows = {glance.vim_id: glance for glance in with_.repair.glance()}
+    rows = {glance.vim_id: glance for glance in with_.repair.glance_at_all()}
     living = {
         vim_id: Watched(row.action_id, row.execution_id, row.awaited_s - took_s, row.starts)
         for vim_id, row in rows.items()

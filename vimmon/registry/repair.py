@@ -1,4 +1,5 @@
-"""What the reconciler reads and writes: all VIMs at a glance, a new generation, a status that nobody stands for.
+"""What the reconciler reads and writes: what Redis must say of each VIM, a closer look at some of them, a new
+generation, a status that nobody stands for.
 
 Every restart and every verdict is guarded by what was read: two reconcilers that come to the same conclusion change a
 VIM once.
@@ -9,14 +10,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Engine, bindparam, case, insert, select, type_coerce, update
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 
 from vimmon.errors import InvalidInput
 from vimmon.probes import probe_for
 from vimmon.registry.models import REASON_MAX, STATUS_CHANGES, VIMS
 from vimmon.registry.rows import wanted_of
 from vimmon.registry.transactions import clock, read, write
-from vimmon.registry.values import Glance
+from vimmon.registry.values import Expected, Glance
 from vimmon.vim import VimStatus, known_status
 
 NOT_KNOWN = (VimStatus.PENDING, VimStatus.UNKNOWN)
@@ -34,6 +49,12 @@ GLANCED = (  # in the order of Glance
     type_coerce(VIMS.c.awaited_since, DateTime()),  # without a zone: to add one costs more than all else here
     VIMS.c.deleted_at.is_not(None),
 )
+# What `lease_text` and `status_text` would make of it, made by the database: a pass reads this of every VIM.
+_GENERATION = cast(VIMS.c.generation, String(20)) + ":"
+_LEASE = _GENERATION + VIMS.c.action_id
+_STATUS = _GENERATION + cast(VIMS.c.status_seq, String(20)) + ":" + VIMS.c.status + ":" + VIMS.c.holder
+_HEARD = and_(VIMS.c.deleted_at.is_(None), VIMS.c.starts == 0, VIMS.c.status_seq > 0)
+EXPECTED = select(VIMS.c.id, case((_HEARD, _LEASE)), case((_HEARD, _STATUS))).order_by(VIMS.c.id)
 
 
 class Repair:
@@ -42,15 +63,36 @@ class Repair:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def glance(self) -> list[Glance]:
-        """Every VIM, those that are de-registered and not yet purged included."""
+    def ids(self) -> list[str]:
+        """Of every VIM, in the order of this database, those that are de-registered and not yet purged included."""
+        query = select(VIMS.c.id).order_by(VIMS.c.id)
+        return read(self._engine, lambda connection: list(connection.execute(query).scalars()))
+
+    def expected(self, *, after: str | None, until: str | None, most: int) -> Sequence[Expected]:
+        """What Redis must say of the VIMs above the one id and up to the other, in the order of this database.
+
+        `until` None: of no more than `most` VIMs.
+        """
+        query = EXPECTED if after is None else EXPECTED.where(VIMS.c.id > after)
+        query = query.limit(most) if until is None else query.where(VIMS.c.id <= until)
+        return read(self._engine, lambda connection: connection.execute(query).all())  # rows are tuples
+
+    def glance(self, vim_ids: Sequence[str]) -> list[Glance]:
+        """These VIMs, as far as there are rows of them."""
 
         def work(connection: Connection) -> list[Glance]:
-            now = clock(connection).replace(tzinfo=None)
-            found = connection.execute(select(*GLANCED).execution_options(yield_per=GLANCED_AT_ONCE))
-            return [_glance(row, now) for some in found.partitions() for row in some]
+            found: list[Glance] = []
+            for start in range(0, len(vim_ids), BULK):
+                query = select(*GLANCED).where(VIMS.c.id.in_(vim_ids[start : start + BULK]))
+                found += _glances(connection, query)
+            return found
 
-        return read(self._engine, work)
+        return read(self._engine, work) if vim_ids else []
+
+    def glance_at_all(self) -> list[Glance]:
+        """Every VIM, those that are de-registered and not yet purged included."""
+        query = select(*GLANCED).execution_options(yield_per=GLANCED_AT_ONCE)
+        return read(self._engine, lambda connection: _glances(connection, query))
 
     def restart(self, vim_id: str, *, generation: int, to: int, action_id: str, reason: str, in_vain: bool) -> bool:
         """Wants another action, of generation `to`; the status stays. False: the generation is another by now.
@@ -119,6 +161,12 @@ class Repair:
             return True
 
         return write(self._engine, work)
+
+
+def _glances(connection: Connection, query: Select[Any]) -> list[Glance]:
+    """Of each statement's rows the age is that which they had a moment before."""
+    now = clock(connection).replace(tzinfo=None)
+    return [_glance(row, now) for some in connection.execute(query).partitions(GLANCED_AT_ONCE) for row in some]
 
 
 def _glance(row: Any, now: datetime) -> Glance:

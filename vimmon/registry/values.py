@@ -12,6 +12,9 @@ from vimmon.vim import VimStatus, VimType
 PROBE_MAX = 8000
 SEQ_MAX = 2**63 - 1
 
+# A VIM's id, and what its lease key and its status key must say; None: not to be told at first sight.
+Expected = tuple[str, str | None, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
