@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from vimmon.registry.models import STATUS_CHANGES, VIMS, utc_now
 
 LEASE_TTL_S = 900
 READY_S = 40.0
+ONLY_RPC = ("--rpc", "1", "--workers", "0", "--no-upkeep", "--no-reconcile")
 
 # Sleeps once for each transaction that changes a VIM, when that commits, however many statements it had.
 SLOW_COMMIT = """
@@ -97,7 +98,7 @@ class Site:
         with self.engine.connect() as connection:
             return int(connection.execute(select(func.count()).select_from(STATUS_CHANGES)).scalar_one())
 
-    def start_conductor(self) -> None:
+    def start_conductor(self, parts: Sequence[str] = ONLY_RPC) -> None:
         env = {
             "VIMMON_REDIS_URL": self.redis.url,
             "VIMMON_DATABASE_URL": self.url,
@@ -105,7 +106,6 @@ class Site:
             "VIMMON_ENV_FILE": os.devnull,
             "PYTHONPATH": str(ROOT),
         }
-        parts = ("--rpc", "1", "--workers", "0", "--no-upkeep", "--no-reconcile")
         name = f"conductor-{self.name}-{len(self.conductors)}"
         before = self._serving()
         child = Child(name, [sys.executable, "-m", "vimmon.conductor", *parts], self.folder, env=env)
@@ -133,10 +133,14 @@ class Site:
 
 
 @contextmanager
-def site(name: str, kind: str, redis: RedisServer, folder: Path, *, commit_s: float = 0) -> Iterator[Site]:
-    """`commit_s`: how much longer each transaction shall take; PostgreSQL only."""
+def site(
+    name: str, kind: str, redis: RedisServer, folder: Path, *, commit_s: float = 0, url: str | None = None
+) -> Iterator[Site]:
+    """`commit_s`: how much longer each transaction shall take; PostgreSQL only. `url`: that of an empty database."""
     with ExitStack() as stack:
-        if kind == "sqlite":
+        if url is not None:
+            pass
+        elif kind == "sqlite":
             url = f"sqlite:///{folder / name / 'vimmon.sqlite'}"
         else:
             url = stack.enter_context(fresh_postgres_database())

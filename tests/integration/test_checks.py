@@ -8,22 +8,22 @@ from vimmon.actions.checks import read_leases
 from vimmon.actions.connection import connect
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import CommittedStatus, Lease
 from vimmon.settings import Settings
-from vimmon.vim import VimStatus
 
 TURNS = 20  # of the loop, in which a command goes out and an answer would be waited for
 
 
-async def test_what_cannot_be_read_counts_as_missing(redis_server: RedisServer, redis: Redis, keys: Keys) -> None:
+async def test_what_is_read_is_given_as_it_is_and_another_type_counts_as_missing(
+    redis_server: RedisServer, redis: Redis, keys: Keys
+) -> None:
     client = connect(Settings.model_validate({"redis_url": redis_server.url}))
     redis.set(keys.lease("a"), b"7:a\xff")
     redis.set(keys.lease("b"), b"seven")
     redis.set(keys.status("b"), b"7:12:REACHABLE:h")
     redis.rpush(keys.lease("c"), "of another type")
     assert await read_leases(client, keys, ["a", "b", "c"]) == [
-        ("a", Lease(7, "a\ufffd"), None),
-        ("b", None, CommittedStatus(7, 12, VimStatus.REACHABLE, "h")),
+        ("a", b"7:a\xff", None),
+        ("b", b"seven", b"7:12:REACHABLE:h"),
         ("c", None, None),
     ]
     await client.aclose()
@@ -43,5 +43,5 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_the_nex
     assert not reading.done()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    assert await read_leases(client, keys, ["b"]) == [("b", Lease(2, "b"), None)]
+    assert await read_leases(client, keys, ["b"]) == [("b", b"2:b", None)]
     await client.aclose()

@@ -172,7 +172,7 @@ async def test_a_thousand_lease_checks_cost_as_much_as_they_did(
     await client.ping()
     with measured(redis) as counted:
         found = await read_leases(client, keys, vim_ids)
-    assert found == [(vim_id, lease, status) for vim_id in vim_ids]
+    assert found == [(vim_id, str(lease).encode(), str(status).encode()) for vim_id in vim_ids]
     assert counted.commands == {"mget": 2}
     assert counted.bytes_in <= 114_000
     assert counted.bytes_out <= 87_000

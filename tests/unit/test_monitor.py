@@ -40,6 +40,11 @@ def watching(status: VimStatus = REACHABLE) -> Monitor:
     return mine
 
 
+def raw(value: Lease | CommittedStatus | None) -> bytes | None:
+    """As Redis has it."""
+    return None if value is None else str(value).encode()
+
+
 def told(mine: Monitor, outcome: Outcome) -> UpdateVim:
     """What it says after as many of these outcomes as it takes."""
     for _ in range(3):
@@ -329,6 +334,45 @@ def test_an_unusable_input_is_refused_by_name_and_with_a_remedy(field: str, valu
 # The row follows the monitor
 
 
+def test_what_it_knows_is_known_at_first_sight() -> None:
+    mine = watching()
+    assert mine.knows(raw(HELD), raw(committed()))
+    mine.observe(DOWN)  # one is nothing
+    assert mine.knows(raw(HELD), raw(committed()))
+
+
+@pytest.mark.parametrize(
+    ("lease", "status"),
+    [
+        (None, raw(committed())),
+        (raw(HELD), None),
+        (raw(Lease(8, "a8")), raw(committed())),
+        (raw(Lease(7, None)), raw(committed())),
+        (raw(Lease(7, "another")), raw(committed())),
+        (b"7:a7\xff", raw(committed())),
+        (raw(HELD), raw(committed(seq=2))),
+        (raw(HELD), raw(committed(status=UNREACHABLE))),
+        (raw(HELD), raw(committed(holder="another"))),
+    ],
+)
+def test_anything_else_is_read_closely(lease: bytes | None, status: bytes | None) -> None:
+    assert not watching().knows(lease, status)
+
+
+def test_what_is_not_acknowledged_or_not_so_any_more_is_not_known() -> None:
+    assert not monitor().knows(raw(HELD), raw(committed()))
+    down = watching(UNREACHABLE)
+    assert not down.knows(raw(HELD), raw(committed(status=UNREACHABLE))), "its reason may be another"
+    saying = watching()
+    told(saying, DOWN)
+    assert not saying.knows(raw(HELD), raw(committed()))
+    again = watching()
+    acknowledge(again, told(again, DOWN))
+    acknowledge(again, told(again, UP))
+    assert not again.knows(raw(HELD), raw(committed()))
+    assert again.knows(raw(HELD), raw(committed(seq=3)))
+
+
 @dataclass
 class Part:
     """A monitor and its caller: the newest that it said, under the id that an answer must have."""
@@ -469,7 +513,12 @@ class World(RuleBasedStateMachine):
     def check(self, which: int) -> None:
         part = self.alive(which)
         if part.left is None:
-            self.act(part, part.monitor.checked(self.lease, self.status))
+            mine, lease, status = part.monitor, raw(self.lease), raw(self.status)
+            at_first_sight = replace(mine)
+            known = at_first_sight.knows(lease, status)
+            concluded = mine.read(lease, status)
+            assert not known or (concluded is None and mine == at_first_sight), "it knew, and there was something to it"
+            self.act(part, concluded)
 
     @rule(lower=st.integers(min_value=1, max_value=7), kind=st.sampled_from(["missing", "old", "another"]))
     def spoil_the_lease(self, lower: int, kind: str) -> None:

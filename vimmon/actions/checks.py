@@ -1,13 +1,12 @@
 """The minute check: reads, for many monitors at once, the leases and statuses that Redis has.
 
-An executor that holds thousands of VIMs does nothing as often, and what it reads is almost always what it read before:
-so what was understood once is remembered, and the command is put together by hiredis.
+An executor that holds thousands of VIMs does nothing as often, and what it reads is almost always what its monitors
+know: so they are given it as it was read, and the command is put together by hiredis.
 """
 
 import asyncio
 import random
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import cast
 
 from hiredis import pack_command
@@ -16,14 +15,12 @@ from redis.asyncio import Redis
 from vimmon.actions.client import PAUSE_S
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
-from vimmon.lease.model import CommittedStatus, Lease, parse_lease, parse_status
 
 BULK = 500
-REMEMBERED = 50_000  # leases, and as many statuses: more than an executor holds
 SLOTS = 60  # the interval is cut into so many parts; the monitors of each are checked together
 JITTER = 0.1  # a share of the interval, in both directions
 
-Read = tuple[str, Lease | None, CommittedStatus | None]
+Read = tuple[str, bytes | None, bytes | None]  # a VIM, and the values of its lease key and its status key
 
 
 class Checks:
@@ -38,6 +35,7 @@ class Checks:
         self._clock = asyncio.get_running_loop().time
         self._wheel = Wheel(rng=rng, slot_s=slot_s, jitter=JITTER)
         self._owed: set[str] = set()  # until Redis has answered for them
+        self.late_s = 0.0  # how long after the beginning of its slot the last answer came
 
     @property
     def owed(self) -> int:
@@ -53,23 +51,25 @@ class Checks:
 
     async def due(self) -> list[Read]:
         """Waits for the next slot, and reads what is due in it. Raises redis's errors while it is away."""
-        await asyncio.sleep(self._wheel.wait_s(self._clock()))
+        began = self._clock() + (wait_s := self._wheel.wait_s(self._clock()))
+        await asyncio.sleep(wait_s)
         self._owed.update(self._wheel.due(self._clock()))
         if not self._owed:
             return []
         found = await read_leases(self._redis, self._keys, list(self._owed))
         self._owed.clear()
+        self.late_s = self._clock() - began
         return found
 
 
 async def read_leases(redis: Redis, keys: Keys, vim_ids: Sequence[str]) -> list[Read]:
-    """What Redis says of each VIM; None where it says nothing readable. Raises redis's errors while it is away."""
-    found = []
+    """What Redis says of each VIM; None where it says nothing. Raises redis's errors while it is away."""
+    found: list[Read] = []
     lease, status = keys.lease(""), keys.status("")
     for start in range(0, len(vim_ids), BULK):
         some = vim_ids[start : start + BULK]
         values = await _mget(redis, [name for vim_id in some for name in (lease + vim_id, status + vim_id)])
-        found += list(zip(some, map(_lease, values[::2]), map(_status, values[1::2]), strict=True))
+        found += zip(some, values[::2], values[1::2], strict=True)
     return found
 
 
@@ -82,13 +82,3 @@ async def _mget(redis: Redis, names: list[str]) -> list[bytes | None]:
         return cast(list[bytes | None], await connection.read_response())
     finally:
         await redis.connection_pool.release(connection)
-
-
-@lru_cache(REMEMBERED)
-def _lease(value: bytes | None) -> Lease | None:
-    return None if value is None else parse_lease(value.decode("utf-8", "replace"))
-
-
-@lru_cache(REMEMBERED)
-def _status(value: bytes | None) -> CommittedStatus | None:
-    return None if value is None else parse_status(value.decode("utf-8", "replace"))

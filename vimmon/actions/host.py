@@ -213,9 +213,11 @@ class Host:
             self._conclude(monitor, monitor.answered, update, answer)
 
     async def _check_leases(self) -> None:
+        monitors = self._monitors
         for vim_id, lease, status in await self._checks.due():
-            if monitor := self._monitors.get(vim_id):
-                self._conclude(monitor, monitor.checked, lease, status)
+            monitor = monitors.get(vim_id)
+            if monitor is not None and not monitor.knows(lease, status):
+                self._conclude(monitor, monitor.read, lease, status)
 
     def _conclude(self, monitor: Monitor, think: Callable[P, Conclusion], *args: P.args, **kwargs: P.kwargs) -> None:
         """Has a monitor draw its conclusion, and carries it out. A bug in that is the trouble of this one alone."""

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
-from vimmon.health import Health, observe
-from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge
+from vimmon.health import REACHED, Health, observe
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge, lease_text, parse_lease, parse_status
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
 from vimmon.probes import Outcome, Probe, parse_probe
 from vimmon.vim import VimStatus
@@ -74,6 +74,7 @@ class Monitor:
     failed: bool = False
     doubt: Doubt | None = None
     checks_in_vain: int = 0
+    _texts: tuple[CommittedStatus, bytes, bytes] | None = field(default=None, compare=False, repr=False)
 
     def observe(self, outcome: Outcome) -> UpdateVim | None:
         """What the outcome of a probe gives to say, if anything."""
@@ -116,6 +117,26 @@ class Monitor:
             return self._news()
         self.acknowledged = None
         return self._say_anew() if news else None  # an answer that tells nothing new: not again before the next probe
+
+    def knows(self, lease: bytes | None, status: bytes | None) -> bool:
+        """Told the values of its lease key and its status key: whether nothing follows from them. So it is almost
+        always: they say what was acknowledged, and the VIM is REACHABLE still. False: `read` them."""
+        acknowledged = self.acknowledged
+        if acknowledged is None or self.said is not None or self.health.status is not REACHED:
+            return False
+        texts = self._texts
+        if texts is None or texts[0] is not acknowledged:
+            mine = self.assignment
+            texts = acknowledged, lease_text(mine.generation, mine.action_id).encode(), str(acknowledged).encode()
+            self._texts = texts
+        if texts[1] != lease or texts[2] != status:
+            return False
+        self.checks_in_vain = 0
+        return True
+
+    def read(self, lease: bytes | None, status: bytes | None) -> UpdateVim | Left | None:
+        """What these values lead to, whatever stands in them."""
+        return self.checked(parse_lease(_decoded(lease)), parse_status(_decoded(status)))
 
     def checked(self, lease: Lease | None, status: CommittedStatus | None) -> UpdateVim | Left | None:
         """What the lease and the committed status, as read from Redis, lead to."""
@@ -182,6 +203,10 @@ class Monitor:
             }
         )
         return self.said
+
+
+def _decoded(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 def _spoken(reason: str) -> str:
