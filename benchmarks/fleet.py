@@ -9,6 +9,7 @@ when a target is missed. It needs root, PostgreSQL and iproute2.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -135,11 +136,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long each kind is measured (default 600)")
     parser.add_argument("--vims", type=int, default=100_000, help="how many (default 100000)")
     parser.add_argument("--kind", choices=("tcp", "icmp"), action="append", help="only this one")
-    parser.add_argument("--short", action="store_true", help="10,000 VIMs, a minute of each: a try")
+    parser.add_argument("--short", action="store_true", help="10,000 VIMs, a minute and a half of each: a try")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end, on the way out, all that was started
     tcp_s = 60.0
     if given.short:
-        given.seconds, given.vims, tcp_s = 60, 10_000, SHORT_TCP_S
+        given.seconds, given.vims, tcp_s = 90, 10_000, SHORT_TCP_S
     for missing in (network_missing(), postgres_missing()):
         if missing:
             sys.stderr.write(f"error: {missing}\n")

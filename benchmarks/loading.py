@@ -1,7 +1,8 @@
-"""`make bench-loading`: the CPU seconds that a process pays for `import vimmon.actions.action`, and what that loads.
+"""`make bench-loading`: the CPU seconds that a process pays for the action, and what that loads.
 
-In an executor most of it is there already: mistral_lib and what that needs. So a Python that does nothing, and one that
-only loads mistral_lib, stand beside it. Exit code 1 when a target is missed or something heavy is loaded.
+Mistral's API, engine and executor load the action; what watching needs is loaded where one runs. mistral_lib is there
+already: so a Python that does nothing, and one that only loads mistral_lib, stand beside it. Exit code 1 when a target
+is missed or something heavy is loaded.
 """
 
 import argparse
@@ -17,6 +18,7 @@ CASES = {
     "python, nothing loaded": "pass",
     "import vimmon.actions": "import vimmon.actions",
     "mistral_lib.actions": "import mistral_lib.actions",
+    "the action": "import vimmon.actions.action",
     "the action, and all that watching needs": ACTION,
 }
 HEAVY = {"sqlalchemy", "alembic", "rq", "mistralclient", "keystoneauth1", "mistral"}
@@ -46,7 +48,8 @@ def main() -> int:
     console().print(f"heavy packages loaded: {', '.join(loaded) or 'none'}")
     whole = middle["the action, and all that watching needs"]
     goals = [
-        Goal("the action, from the start of Python", whole, TARGET_S, " s", at_most=True),
+        Goal("the action, from the start of Python", middle["the action"], TARGET_S, " s", at_most=True),
+        Goal("with all that watching needs", whole, TARGET_S, " s", at_most=True),
         Goal("heavy packages loaded", len(loaded), 0, at_most=True),
     ]
     return conclude(goals)

@@ -68,7 +68,7 @@ def in_a_process(script: str, **environment: str) -> Any:
 def no_host(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be handed over to this process's host."""
     taken: list[Any] = []
-    monkeypatch.setattr("vimmon.actions.action.take_on", taken.append)
+    monkeypatch.setattr("vimmon.actions.thread.take_on", taken.append)
     return taken
 
 

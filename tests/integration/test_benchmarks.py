@@ -5,8 +5,10 @@ from pathlib import Path
 
 from redis import Redis
 
-from benchmarks import leases, rpc, soak
+from benchmarks import leases, reconcile, rpc, soak
 from benchmarks.ground import site
+from tests.support.services import postgres_missing
+from tests.support.strict import require
 from vimmon.embedded.redis import RedisServer
 
 
@@ -23,6 +25,15 @@ def test_calls_are_measured_and_the_database_says_what_they_said(
         for changed in (True, False):
             assert side.call(4, seconds=0.1, changed=changed).per_s > 0
         assert side.check() == 4
+
+
+def test_a_pass_of_the_reconciler_is_measured_and_finds_nothing_to_do(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    require(postgres_missing())
+    first, *others = reconcile.passes(redis_server, tmp_path, vims=60, rounds=2)
+    assert len(others) == 2
+    assert min(one["cpu_s"] for one in (first, *others)) > 0
 
 
 def test_an_executor_is_soaked_and_nothing_changes_that_should_not(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 
 LOOK = """
 import sys
-import vimmon.actions.action
+import vimmon.actions.action, vimmon.actions.thread
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 HEAVY = {"sqlalchemy", "rq", "mistralclient", "mistral", "alembic", "typer", "rich", "cotyledon", "psycopg", "pymysql"}
@@ -28,7 +28,7 @@ def test_neither_the_registry_nor_the_conductor_is_loaded() -> None:
 
 def test_a_command_loads_no_more_than_it_needs() -> None:
     """What takes longest to load; `vimmon --help` and Tab wait for it too."""
-    look = LOOK.replace("vimmon.actions.action", "vimmon.cli.app")
+    look = LOOK.replace("vimmon.actions.action, vimmon.actions.thread", "vimmon.cli.app")
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     names = set(loaded.stdout.split())
     assert "typer" in names
@@ -36,3 +36,10 @@ def test_a_command_loads_no_more_than_it_needs() -> None:
     look = look.replace("vimmon.cli.app", "vimmon.cli.tools")
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     assert not set(loaded.stdout.split()) & {"alembic", "rq", "mistralclient", "keystoneauth1"}
+
+
+def test_where_no_action_runs_nothing_is_loaded_that_only_watching_needs() -> None:
+    """As in Mistral's API and engine, which load all actions."""
+    look = LOOK.replace(", vimmon.actions.thread", "")
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(loaded.stdout.split()) & {"redis", "aiohttp", "pydantic", "hiredis"}

@@ -1,7 +1,8 @@
 """The Mistral action `vimmon.ping_vim`: hands its VIM over to this process's host, and returns at once.
 
 It is asynchronous: Mistral keeps it RUNNING, without a thread, until the execution is removed. The only module that
-knows mistral_lib.
+knows mistral_lib. Mistral loads the actions in its API and its engine, too, where none ever runs: so what watching
+needs is loaded when the first one does.
 """
 
 import sys
@@ -10,8 +11,6 @@ from typing import Any
 from mistral_lib.actions import Action
 from mistral_lib.exceptions import ActionException
 
-from vimmon.actions.monitor import parse_assignment
-from vimmon.actions.thread import take_on
 from vimmon.errors import UnsuitableExecutor, VimmonError
 
 
@@ -32,6 +31,9 @@ class PingVim(Action):  # type: ignore[misc]  # mistral_lib has no types
         """Raises ActionException, which Mistral shows as the task's error, where this process cannot watch."""
         try:
             refuse_eventlet()
+            from vimmon.actions.monitor import parse_assignment
+            from vimmon.actions.thread import take_on
+
             take_on(parse_assignment(self.vim_id, self.action_id, self.generation, self.probe))
         except VimmonError as error:
             raise ActionException(f"vimmon: {error}. {error.remedy}") from error
