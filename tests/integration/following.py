@@ -17,7 +17,8 @@ from vimmon.registry.models import VIMS
 from vimmon.registry.store import Report
 from vimmon.settings import Settings
 from vimmon.tacker.client import TackerClient
-from vimmon.tacker.state import Following, read_following
+from vimmon.tacker.following import Following
+from vimmon.tacker.state import read_following
 from vimmon.tacker.sync import Passed, TackerSync
 from vimmon.vim import Vim, VimOrigin, VimStatus, VimType
 

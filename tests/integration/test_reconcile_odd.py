@@ -11,7 +11,10 @@ from sqlalchemy import text
 from tests.integration.bench import Bench
 from tests.integration.passes import EXECUTOR, HOLDER, Pass, alive, tokyo_of, watched
 from tests.support.polling import until
+from vimmon import Registry
 from vimmon.conductor.plan import Memory
+from vimmon.lease.model import Lease
+from vimmon.mistral.queue import JobQueue
 from vimmon.registry.repair import Repair
 from vimmon.vim import Vim
 
@@ -232,3 +235,20 @@ def test_what_is_unknown_already_or_deregistered_is_not_said_to_be_unknown(bench
     generation = bench.row(osaka)["generation"]
     assert not repair.unwatched(osaka.id, generation=generation, seq=bench.row(osaka)["status_seq"], reason="")
     assert bench.changes(osaka) == ["REACHABLE"]
+
+
+def test_a_vim_that_comes_back_after_its_row_is_gone_overtakes_the_tombstone_in_redis(bench: Bench) -> None:
+    vim = bench.registered()
+    gone = bench.vims.deregister(vim.id)
+    bench.leases.grant(vim.id, Lease(gone.generation, None))
+    bench.vims.record_clean(vim.id)
+    assert bench.vims.purge(history_days=1, purge_after_s=-1).vims == 1
+    registry = Registry(bench.vims, bench.leases, JobQueue(bench.redis, name="vimmon"))
+    assert registry.register("tokyo", "http://192.0.2.1:5000/v3", vim_id=vim.id).vim.generation == 1
+    assert bench.redis.get(bench.keys.lease(vim.id)) == b"2:-"
+    run = Pass(bench)
+    for _ in range(2):
+        run()
+    now = bench.vims.get(vim.id)
+    assert now.generation == 3
+    assert bench.redis.get(bench.keys.lease(vim.id)) == f"3:{now.action_id}".encode()

@@ -1,6 +1,8 @@
 """`vimmon tacker sync`, as a shell would see it, and the service of the conductor as the process it is."""
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +103,29 @@ def test_a_tacker_that_refuses_or_is_away_is_an_error_with_a_remedy(ground: Grou
         ended = vimmon("tacker", "sync", "--once")
         assert (ended.code, ended.out) == (code, "")
         assert ended.err.startswith(f"error: Tacker answered HTTP {status}\n  ")
+
+
+def test_who_changes_or_deregisters_a_vim_of_tackers_by_hand_is_told_what_comes_of_it(
+    ground: Ground, vimmon: Command
+) -> None:
+    ground.tacker.add("tokyo")
+    vimmon("tacker", "sync", "--once")
+    assert "Tacker's: the next pass" in vimmon("vim", "update", "tokyo", "--name", "edo").err
+    assert vimmon("vim", "update", "edo", "--probe", "tcp").err == ""
+    ended = vimmon("vim", "deregister", "edo")
+    assert (ended.code, "Tacker's: it comes back" in ended.err) == (0, True)
+    vimmon("vim", "register", "mine", "--auth-url", "http://10.0.0.1:5000/v3")
+    assert vimmon("vim", "deregister", "mine").err == ""
+
+
+def test_a_conductor_that_is_to_follow_tacker_and_cannot_know_where_it_is_does_not_begin(
+    environment: dict[str, str],
+) -> None:
+    del environment["VIMMON_TACKER_URL"]
+    env = {**os.environ, **environment, "VIMMON_TACKER_INTERVAL_S": "60"}
+    command = [sys.executable, "-m", "vimmon.conductor"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, "where Tacker is" in ended.stderr) == (2, True)
 
 
 def test_once_and_every_do_not_go_together(vimmon: Command) -> None:

@@ -20,9 +20,10 @@ from vimmon.cli.output import (
     show_table,
     status_text,
     vim_rows,
+    warn,
 )
 from vimmon.cli.probe_option import HELP, for_update, parse_probe_option
-from vimmon.vim import Vim, VimStatus, VimType
+from vimmon.vim import Vim, VimOrigin, VimStatus, VimType
 
 if TYPE_CHECKING:
     from vimmon.cli.tools import Tools
@@ -171,6 +172,8 @@ def update(
     if (change.vim.name, change.vim.generation) == (old.name, old.generation):
         done = f"VIM {change.vim.name} is so already; nothing was changed"
     _tell(tools, change, done, as_json)
+    if name is not None or auth_url is not None:
+        _tell_tacker(change.vim, "the next pass over its list sets name and auth_url as they are there")
 
 
 @app.command()
@@ -179,6 +182,7 @@ def deregister(vim: VimArgument, as_json: AsJson = False) -> None:
     tools = _tools()
     change = tools.registry.deregister(tools.registry.find(vim).id)
     _tell(tools, change, f"de-registered VIM {change.vim.name} ({change.vim.id})", as_json)
+    _tell_tacker(change.vim, "it comes back with the next pass over its list, unless it is deleted there")
 
 
 def _tools() -> "Tools":
@@ -212,6 +216,11 @@ def _tell(tools: "Tools", change: "Change", done: str, as_json: bool) -> None:
     else:
         out().print(done)
     tools.tell_delayed(change)
+
+
+def _tell_tacker(vim: Vim, what: str) -> None:
+    if vim.origin == VimOrigin.TACKER:
+        warn(f"this VIM is Tacker's: {what}")
 
 
 def _plain_change(change: "StatusChange") -> dict[str, object]:

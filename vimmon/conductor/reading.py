@@ -10,7 +10,7 @@ from vimmon.conductor.tally import Totals, read_totals
 from vimmon.lease.keys import Keys
 from vimmon.metrics import FIELD_MAX_BYTES, ExecutorMetrics, read_metrics
 from vimmon.mistral.queue import JobQueue
-from vimmon.tacker.state import Following, following_of
+from vimmon.tacker.following import Following, following_of
 
 EXECUTORS_MAX = 1000  # more are not asked what they counted: somebody writes names into the index
 

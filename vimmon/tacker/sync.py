@@ -18,10 +18,11 @@ from vimmon.redis_url import redis_unreachable
 from vimmon.registry.registry import Registry
 from vimmon.tacker.carrying import Done, carry_out
 from vimmon.tacker.client import TackerClient
+from vimmon.tacker.following import Following
 from vimmon.tacker.giving import givings
 from vimmon.tacker.listing import Listing, read_listing
 from vimmon.tacker.plan import TackerPlan, plan
-from vimmon.tacker.state import Following, count_changes, doubted, read_following, skipped, write_following
+from vimmon.tacker.state import count_changes, doubted, read_following, skipped, write_following
 from vimmon.tacker.turn import Turn
 from vimmon.vim import Vim, VimOrigin
 
