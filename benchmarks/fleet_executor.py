@@ -32,8 +32,8 @@ class Measured(Host):
         self._said_at: dict[str, float] = {}
         began, say, due = self._metrics.began, self._caller.say, self._checks.due
 
-        def noted_began(late_s: Any) -> None:
-            self._note("probe", [late_s] if isinstance(late_s, float) else late_s)
+        def noted_began(late_s: Iterable[float]) -> None:
+            self._note("probe", late_s)
             began(late_s)
 
         def noted_say(update: UpdateVim) -> None:
@@ -45,7 +45,7 @@ class Measured(Host):
             self._note("check", [self._checks.late_s] * len(found))
             return found
 
-        self._metrics.began = noted_began  # type: ignore[method-assign, assignment]  # to look over its shoulder
+        self._metrics.began = noted_began  # type: ignore[method-assign]  # to look over its shoulder
         self._caller.say = noted_say  # type: ignore[method-assign]
         self._checks.due = noted_due  # type: ignore[method-assign]
 

@@ -32,16 +32,17 @@ class Soaked:
         self._late: Counter[int] = Counter()
         self._queued = 0
         self._started = 0
-        due = host._probes.due
+        wheel = host._rounds._wheel
+        due = wheel.due
 
-        def noted(now: float) -> list[str]:
-            fired, lag_s = due(now), host._probes.lag_s
-            self._started += len(fired)
-            self._late.update([int(lag_s(vim_id) * 1000) for vim_id in fired[::ONE_IN]])
+        def noted(now: float) -> dict[str, float]:
+            late_s = due(now)
+            self._started += len(late_s)
+            self._late.update([int(lag_s * 1000) for lag_s in list(late_s.values())[::ONE_IN]])
             self._queued = max(self._queued, prober.waiting)
-            return fired
+            return late_s
 
-        host._probes.due = noted  # type: ignore[method-assign]  # to look over its shoulder
+        wheel.due = noted  # type: ignore[method-assign]  # to look over its shoulder
 
     def take_on(self, probe: dict[str, Any], port: str, vims: list[dict[str, Any]]) -> dict[str, Any]:
         """Each on an address of its own in 127.0.0.0/8."""

@@ -1,6 +1,7 @@
 """When outcomes of single probes become a status: `rise` and `fall` in a row, so that one lost packet is nothing."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
@@ -21,6 +22,12 @@ class Health:
     def confirming(self) -> bool:
         """A change is on its way: probe again soon."""
         return self.streak > 0
+
+
+@lru_cache(maxsize=4096)  # thousands of VIMs are reached in equal words
+def reached(reason: str) -> Health:
+    """REACHABLE, and nothing speaks for another status."""
+    return Health(REACHED, reason)
 
 
 def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health:

@@ -5,7 +5,7 @@ It is read with distrust: what is not as it should be is left out, whatever else
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
 import orjson
@@ -87,6 +87,12 @@ class Histogram:
     def add(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+
+    def add_all(self, values: Iterable[float]) -> None:
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+            self._sum += value
 
     def spread(self) -> Spread:
         total = self._sum if math.isfinite(self._sum) else 0.0

@@ -83,7 +83,7 @@ async def test_a_newer_lease_ends_a_monitor_at_its_next_check(
     await eventually(lambda: not host.held)
     assert calls_of(redis, "mget") <= 2  # its own check, and perhaps one call that the conductor still had
     await eventually(lambda: not redis.hexists(HELD, vim.id))
-    await eventually(lambda: not host._probing)
+    await eventually(lambda: not host._rounds.running)
     asked = prober.asked[of(vim)]
     with pytest.raises(AssertionError):
         await eventually(lambda: prober.asked[of(vim)] > asked, within_s=0.2)
@@ -269,7 +269,7 @@ async def test_a_monitor_whose_first_probe_hangs_leaves_when_its_vim_is_gone_and
 async def test_a_round_without_a_monitor_is_nothing(
     lone_host: Host, prober: ScriptedProber, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lone_host._probes.add("ghost", 0.1, asyncio.get_running_loop().time())
+    lone_host._rounds._wheel.add("ghost", 0.1, asyncio.get_running_loop().time())
     lone_host._checks.add("ghost")
     lone_host.take_on(assigned("tokyo"))
     await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 5)

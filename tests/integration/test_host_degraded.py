@@ -70,7 +70,7 @@ async def test_when_all_come_back_together_none_was_ever_called_unreachable(
     await probed(prober, vims, times=5)
     for vim in vims:
         assert [str(change.new) for change in conductor.vims.history(vim.id)] == ["REACHABLE"]
-    await eventually(lambda: {host._probes.interval_s(vim.id) for vim in vims} == {FAST["interval_s"]})
+    await eventually(lambda: {host._rounds._wheel.interval_s(vim.id) for vim in vims} == {FAST["interval_s"]})
 
 
 async def test_when_it_lasts_nothing_is_known_of_them(

@@ -1,6 +1,7 @@
 """What the icmp probe finds on real networks: its own loopback, links to nowhere, and hosts that forbid it to ask."""
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -15,8 +16,11 @@ from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
 from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import CHANGE_AFTER_S, SLOT_S
+from vimmon.actions.probing.echo_socket import Peer
+from vimmon.actions.probing.icmp import outcome_of
+from vimmon.actions.probing.reasons import Trouble
 from vimmon.actions.probing.resolver import Resolver
-from vimmon.probes import IcmpProbe, Outcome, Trace
+from vimmon.probes import IcmpProbe, IpFamily, Outcome, Trace
 
 NOT_ALLOWED = (
     "cannot probe: no ICMP socket is allowed here: let net.ipv4.ping_group_range contain this process's group, "
@@ -196,9 +200,11 @@ async def test_the_socket_of_an_old_id_is_closed_when_nothing_waits_for_it_any_m
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with Prober(clock=lambda: now) as prober:
             silent = asyncio.ensure_future(prober.probe(icmp(s=0.1)))
+            await asyncio.sleep(0)  # it begins
             files = len(os.listdir("/proc/self/fd"))
             now += CHANGE_AFTER_S
             later = asyncio.ensure_future(prober.probe(icmp(s=30)))
+            await asyncio.sleep(0)
             assert len(os.listdir("/proc/self/fd")) == files + 1
             check(await silent, DOWN, "no answer within 0.1 s")
             assert len(os.listdir("/proc/self/fd")) == files
@@ -319,18 +325,91 @@ async def test_what_was_answered_is_soon_forgotten_also_of_a_name_with_several_a
     await in_own_network(test)
 
 
-async def test_only_what_has_to_wait_for_more_than_the_reply_needs_a_task() -> None:
+async def test_who_is_known_by_one_address_can_be_asked_without_a_task_as_long_as_that_is_fresh() -> None:
     async def test() -> None:
-        async with Prober(resolver=Resolver(getaddrinfo=addresses_of)) as prober:
+        now = time.monotonic()
+        async with Prober(resolver=Resolver(getaddrinfo=addresses_of, clock=lambda: now), clock=lambda: now) as prober:
             one, two = (IcmpProbe(auth_url=f"http://{name}.test:5000") for name in ("one", "two"))
+            only4 = IcmpProbe(auth_url="http://one.test:5000", ip_family=IpFamily.IPV4)
+            assert prober.peer(one, print) is None, "nobody has looked it up"
             for probe in (one, two):
                 check(await prober.probe(probe), UP, "ICMP reply")
-            for probe, at_once in ((one, True), (two, False), (icmp(), True), (icmp(source="127.0.0.5"), False)):
-                probing = prober.probe(probe)
-                assert isinstance(probing, asyncio.Future) is at_once
-                check(await probing, UP, "ICMP reply")
+            for probe, until in ((one, now + 60), (icmp(), float("inf")), (icmp("::1"), float("inf"))):
+                peer, right_until = prober.peer(probe, print) or (None, 0.0)
+                assert peer is not None
+                assert right_until == until
+            for probe in (two, only4, icmp(source="127.0.0.5")):
+                assert prober.peer(probe, print) is None
+            now += 60
+            assert prober.peer(one, print) is None
 
     await in_own_network(test)
+
+
+def peer_at(prober: Prober, probe: IcmpProbe, told: Callable[[float | Exception | None], None]) -> Peer:
+    found = prober.peer(probe, told)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("pings", [True, False], ids=["unprivileged", "raw"])
+async def test_peers_are_told_what_came_of_each_request(pings: bool) -> None:
+    async def test() -> None:
+        told: dict[str, list[object]] = {"127.0.0.1": [], "::1": [], "198.51.100.77": [], "192.0.2.1": []}
+        async with new_prober() as prober:
+            peers = [peer_at(prober, icmp(host, s=20), heard.append) for host, heard in told.items()]
+            for _ in range(2):
+                assert prober.ask(peers) == []
+                async with asyncio.timeout(10):
+                    while prober.running:  # noqa: ASYNC110 - a turn of the loop, not a wait
+                        await asyncio.sleep(0)
+            set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+            silent: list[float | Exception | None] = []
+            prober.ask([peer_at(prober, icmp(s=0.1), silent.append)])
+            began = time.monotonic()
+            while prober.running:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            assert silent == [None]
+            assert 0.1 <= time.monotonic() - began < 1
+        for host in ("127.0.0.1", "::1"):
+            assert [0 < rtt_s < 1 for rtt_s in told[host]] == [True, True]  # type: ignore[operator]  # they replied
+        for host, number in (("198.51.100.77", errno.EHOSTUNREACH), ("192.0.2.1", errno.ENETUNREACH)):
+            assert [error.errno for error in told[host]] == [number, number]  # type: ignore[attr-defined]
+
+    await in_own_network(test, pings=pings)
+
+
+async def test_a_peer_has_its_turn_until_it_is_told_or_cancelled_and_who_has_to_wait_is_given_back() -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        told: list[float | Exception | None] = []
+        async with Prober(concurrency=2) as prober:
+            peers = [peer_at(prober, icmp(f"127.0.0.{number}", s=0.1), told.append) for number in (1, 2, 3)]
+            assert prober.ask(peers) == peers[2:]
+            assert prober.running == 2
+            peers[0].cancel()
+            peers[0].cancel()
+            assert prober.running == 1
+            assert prober.ask([peers[2]]) == []
+            while prober.running:  # noqa: ASYNC110 - a turn of the loop, not a wait
+                await asyncio.sleep(0)
+            assert told == [None, None]
+
+    await in_own_network(test)
+
+
+async def test_a_peer_whom_this_host_may_not_ask_is_told_why() -> None:
+    async def test() -> None:
+        drop_net_raw()
+        told: list[float | Exception | None] = []
+        async with Prober() as prober:
+            assert prober.ask([peer_at(prober, icmp(), told.append)]) == []
+            assert prober.running == 0
+        (trouble,) = told
+        assert isinstance(trouble, Trouble)
+        check(outcome_of(1, trouble), UNKNOWN, NOT_ALLOWED)
+
+    await in_own_network(test, pings=False)
 
 
 def addresses_of(name: bytes, *_: object, **__: object) -> list[tuple[object, ...]]:

@@ -136,6 +136,20 @@ def test_a_new_reason_for_a_good_status_is_not_worth_a_call() -> None:
     assert mine.checked(HELD, committed()) is None
 
 
+def test_it_is_settled_while_reachable_is_what_it_found_last_and_what_was_said() -> None:
+    mine = monitor()
+    assert not mine.settled
+    update = told(mine, UP)
+    assert mine.settled, "said, and under way"
+    acknowledge(mine, update)
+    assert mine.settled
+    mine.observe(DOWN)
+    assert not mine.settled, "a change is being confirmed"
+    mine.observe(UP)
+    assert mine.settled
+    assert not watching(UNREACHABLE).settled
+
+
 def test_a_bug_is_told_at_once_and_the_vim_can_become_reachable_again() -> None:
     mine = watching()
     said = update_of(mine.fail(ZeroDivisionError("division by zero")))
@@ -498,6 +512,15 @@ class World(RuleBasedStateMachine):
         if part.pending is not None and part.pending[0] == letter.number and letter.answer is not None:
             part.pending = None
             self.act(part, part.monitor.answered(letter.update, letter.answer))
+
+    @invariant()
+    def one_more_success_of_a_settled_monitor_changes_its_words_alone(self) -> None:
+        for part in self.parts:
+            if part.monitor.settled:
+                usual, short = replace(part.monitor), replace(part.monitor)
+                assert usual.observe(UP) is None
+                short.observe_again(UP.reason)
+                assert usual == short
 
     @rule(which=WHICH)
     def lose_a_call(self, which: int) -> None:

@@ -121,6 +121,18 @@ def test_it_is_suspected_exactly_while_all_of_at_least_five_fail(told: list[tupl
             assert believed.get(known) == suspicion.doubt_of(known), "whoever it concerns was told"
 
 
+def test_who_was_reached_before_is_noted_shortly_while_nobody_is_in_doubt() -> None:
+    suspicion = watching(*VIMS, "last")
+    assert suspicion.reached_again("v2")
+    assert not suspicion.reached_again("never seen")
+    assert suspicion.saw("v0", False, 10) == ["v2", "last", "v4", "v3"], "those that were reached last"
+    assert not suspicion.reached_again("v1"), "its word clears another"
+    suspicion.saw("v1", True, 11)
+    suspicion.reconsider(11)
+    assert suspicion.reached_again("v1")
+    assert not suspicion.reached_again("v0"), "it failed"
+
+
 def monitor() -> Monitor:
     probe = TcpProbe(auth_url="http://192.0.2.1:5000", rise=1, fall=1)
     return Monitor(Assignment("v", "a", 1, probe), "h")

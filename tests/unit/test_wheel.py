@@ -61,10 +61,9 @@ def test_a_key_does_not_drift(interval_s: float, seed: int) -> None:
 def test_the_lag_is_how_late_a_key_fired_and_never_negative(interval_s: float, seed: int, step: float) -> None:
     w = wheel(seed=seed)
     w.add("a", interval_s, START)
-    assert w.lag_s("a") == 0
     for i in range(1, 50):
-        if w.due(START + i * step):
-            assert -1e-6 <= w.lag_s("a") <= step + 2 * SLOT_S
+        for lag_s in w.due(START + i * step).values():
+            assert -1e-6 <= lag_s <= step + 2 * SLOT_S
 
 
 def test_a_first_round_that_the_jitter_would_have_put_before_now_is_not_late() -> None:
@@ -72,7 +71,7 @@ def test_a_first_round_that_the_jitter_would_have_put_before_now_is_not_late() -
     for i in range(200):
         w.add(str(i), 10, START)
     for i in range(1, 20):
-        assert all(w.lag_s(key) <= LATE_SLOTS * SLOT_S for key in w.due(START + i * SLOT_S))
+        assert all(lag_s <= LATE_SLOTS * SLOT_S for lag_s in w.due(START + i * SLOT_S).values())
 
 
 def test_the_jitter_moves_the_rounds_and_a_jitter_of_zero_does_not() -> None:
@@ -92,7 +91,7 @@ def test_after_a_pause_each_key_fires_once_and_then_leaves_room(interval_s: floa
         w.add(key, interval_s, START)
     now = START + 2 * interval_s + pause_s
     assert sorted(w.due(now)) == sorted(keys)
-    assert w.due(now) == []
+    assert not w.due(now)
     later = run(w, now, 3 * interval_s, interval_s / 10)
     for key in keys:
         assert 2 <= len(later[key]) <= 4
@@ -102,7 +101,7 @@ def test_after_a_pause_each_key_fires_once_and_then_leaves_room(interval_s: floa
 def test_a_pause_costs_no_more_for_being_long() -> None:
     w = wheel()
     w.add("a", 10, START)
-    assert w.due(START + 1e10) == ["a"]  # would go through 200,000,000,000 slots
+    assert set(w.due(START + 1e10)) == {"a"}  # would go through 200,000,000,000 slots
 
 
 def test_a_key_that_was_rescheduled_fires_once_after_a_pause_and_not_at_all_once_removed() -> None:
@@ -112,7 +111,7 @@ def test_a_key_that_was_rescheduled_fires_once_after_a_pause_and_not_at_all_once
         w.reschedule(key, 3, START)
         w.reschedule(key, 1, START)
     w.remove("b")
-    assert w.due(START + 100) == ["a"]
+    assert set(w.due(START + 100)) == {"a"}
 
 
 def test_an_interval_longer_than_the_wheel_fires_in_its_own_round() -> None:

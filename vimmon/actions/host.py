@@ -10,7 +10,6 @@ import random
 import secrets
 import uuid
 from collections.abc import Callable
-from functools import partial
 from typing import ParamSpec
 
 from redis.asyncio import Redis
@@ -22,9 +21,8 @@ from vimmon.actions.metrics import Metrics
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
-from vimmon.actions.running import Running
+from vimmon.actions.rounds import Rounds
 from vimmon.actions.suspicion import Suspicion
-from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
 from vimmon.log import event
@@ -36,7 +34,6 @@ from vimmon.vim import VimStatus
 log = logging.getLogger(__name__)
 
 ALONE_AFTER_S = 3600.0  # without Redis for so long, there is no hurry to know what nobody can be told
-ALONE_SHARE = 0.1  # of the probes that are due
 
 P = ParamSpec("P")
 Conclusion = UpdateVim | Left | None
@@ -65,11 +62,9 @@ class Host:
         self._rng = rng = rng or random.Random()  # noqa: S311  # spreads load, guards nothing
         self._alone_after_s = alone_after_s
         self._suspicion = Suspicion(lasting_s=settings.unknown_after_s)
-        self._probes = Wheel(rng=rng)
         self._checks = Checks(redis, self._keys, interval_s=settings.check_interval_s, rng=rng)
         self._monitors: dict[str, Monitor] = {}
         self._held: dict[str, Lease] = {}
-        self._probing = Running()
         self._metrics = Metrics(prober, self._clock)
         self._caller = Caller(
             redis,
@@ -92,6 +87,15 @@ class Host:
             ttl_s=settings.executor_ttl_s,
             seen_s=settings.check_interval_s,
         )
+        self._rounds = Rounds(
+            prober,
+            self._presence,
+            self._metrics,
+            self._suspicion,
+            rng=rng,
+            ended=self._probed,
+            again=self._probed_again,
+        )
 
     @property
     def held(self) -> dict[str, Lease]:
@@ -113,7 +117,7 @@ class Host:
                 tasks.create_task(keep_going("probes", self._start_probes))
                 tasks.create_task(keep_going("checks", self._check_leases, pause_s=self._checks.pause_s))
         finally:
-            await self._probing.end()
+            await self._rounds.end()
 
     def take_on(self, assignment: Assignment) -> bool:
         """Begins to watch. False: this action, or a newer one of the VIM, is watched here already."""
@@ -133,8 +137,7 @@ class Host:
         vim_id = assignment.vim_id
         self._monitors[vim_id] = Monitor(assignment, f"{self._executor_id}:{secrets.token_hex(4)}")
         self._held[vim_id] = Lease(assignment.generation, assignment.action_id)
-        now = self._clock()
-        self._probes.add(vim_id, assignment.probe.interval_s, now, soon=True)
+        self._rounds.add(vim_id, assignment.probe)
         self._checks.add(vim_id)
         self._presence.touch(vim_id)
         log.info(event("monitor_began", vim_id=vim_id, generation=assignment.generation))
@@ -145,56 +148,40 @@ class Host:
         if self._monitors.get(vim_id) is not monitor:
             return
         del self._monitors[vim_id], self._held[vim_id]
-        self._probes.remove(vim_id)
+        self._rounds.remove(vim_id)
         self._checks.remove(vim_id)
         self._caller.forget(vim_id)
-        self._probing.cancel(vim_id)
         self._suspicion.forget(vim_id, self._clock())
         self._metrics.forget(vim_id)
         self._presence.touch(vim_id)
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
 
     async def _start_probes(self) -> None:
-        await asyncio.sleep(self._probes.wait_s(self._clock()))
+        await self._rounds.wait()
         self._suspect()
-        alone = self._presence.silent_s > self._alone_after_s
-        for vim_id in self._probes.due(self._clock()):
-            if alone and self._rng.random() >= ALONE_SHARE:
-                if vim_id in self._monitors and vim_id not in self._probing:
-                    self._presence.saw(vim_id)  # left out on purpose: it does not hang
-                continue
-            self._metrics.began(self._probes.lag_s(vim_id))
-            self._start_probe(vim_id)
-
-    def _start_probe(self, vim_id: str) -> None:
-        """Unless one runs already."""
-        monitor = self._monitors.get(vim_id)
-        if monitor is None or vim_id in self._probing:
-            return
-        self._probing.start(
-            vim_id, partial(self._prober.probe, monitor.assignment.probe), partial(self._probed, monitor)
-        )
+        self._rounds.begin(alone=self._presence.silent_s > self._alone_after_s)
 
     def _probe_of(self, vim_id: str) -> Probe | None:
         return monitor.assignment.probe if (monitor := self._monitors.get(vim_id)) else None
 
-    def _probed(self, monitor: Monitor, outcome: Outcome | Exception) -> None:
-        vim_id, probe = monitor.assignment.vim_id, monitor.assignment.probe
+    def _probed(self, vim_id: str, outcome: Outcome | Exception) -> None:
+        monitor = self._monitors.get(vim_id)
+        if monitor is None:
+            return
         if isinstance(outcome, Exception):
             self._fail(monitor, outcome)
         else:
-            self._metrics.saw(vim_id, probe.kind, outcome)
+            self._metrics.saw(vim_id, monitor.assignment.probe.kind, outcome)
             for witness in self._suspicion.saw(vim_id, outcome.status == VimStatus.REACHABLE, self._clock()):
-                self._start_probe(witness)
+                self._rounds.start(witness)
             self._suspect()
             self._conclude(monitor, monitor.observe, outcome)
-        if self._monitors.get(vim_id) is not monitor:
-            return
-        self._presence.saw(vim_id)
-        confirming = monitor.health.confirming
-        if confirming or self._probes.interval_s(vim_id) != probe.interval_s:
-            interval_s = probe.confirm_interval_s if confirming else probe.interval_s
-            self._probes.reschedule(vim_id, interval_s, self._clock())
+        if self._monitors.get(vim_id) is monitor:
+            self._presence.saw(vim_id)
+            self._rounds.follow(vim_id, monitor.health)
+
+    def _probed_again(self, vim_id: str, reason: str) -> None:
+        self._monitors[vim_id].observe_again(reason)
 
     def _suspect(self) -> None:
         """Tells the monitors that are concerned when this prober has become a suspect itself, or is not any more."""
@@ -241,6 +228,8 @@ class Host:
             return
         if isinstance(conclusion, Left):
             self._let_go(monitor, why=conclusion.why)
-        elif conclusion is not None:
+            return
+        if conclusion is not None:
             self._metrics.said(conclusion)
             self._caller.say(conclusion)
+        self._rounds.settle(monitor.assignment.vim_id, settled=monitor.settled)

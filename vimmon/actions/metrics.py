@@ -2,7 +2,7 @@
 VIMs only what somebody is woken for: a certificate that expires, a status that comes and goes."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from vimmon.actions.probing import Prober
@@ -13,6 +13,7 @@ from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
 
 NOTHING_STATED = Stated()
+REACHED = VimStatus.REACHABLE
 
 
 class Metrics:
@@ -27,9 +28,9 @@ class Metrics:
         self._certificates: dict[str, datetime] = {}
         self._stated: dict[str, Stated] = {}
 
-    def began(self, lag_s: float) -> None:
-        """A probe began so much later than its time."""
-        self._late.add(lag_s)
+    def began(self, late_s: Iterable[float]) -> None:
+        """Probes began so much later than their time."""
+        self._late.add_all(late_s)
 
     def saw(self, vim_id: str, kind: str, outcome: Outcome) -> None:
         """A probe ended. Of a certificate that was not seen this time, the last one counts."""
@@ -38,6 +39,11 @@ class Metrics:
             self._answers[kind].add(outcome.rtt_ms / 1000)
         if outcome.certificate_expires_at is not None:
             self._certificates[vim_id] = outcome.certificate_expires_at
+
+    def saw_again(self, kind: str, rtt_s: float) -> None:
+        """A probe ended, and found what the one before found."""
+        self._probes[kind, REACHED] += 1
+        self._answers[kind].add(rtt_s)
 
     def said(self, update: UpdateVim) -> None:
         """A monitor has something to say, maybe once more."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
-from vimmon.health import REACHED, Health, observe
+from vimmon.health import REACHED, Health, observe, reached
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge, lease_text, parse_lease, parse_status
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim
 from vimmon.probes import Outcome, Probe, parse_probe
@@ -76,12 +76,23 @@ class Monitor:
     checks_in_vain: int = 0
     _texts: tuple[CommittedStatus, bytes, bytes] | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def settled(self) -> bool:
+        """Whether one more success would give nothing to say, and change nothing but the reason."""
+        latest, health = self.said or self.acknowledged, self.health
+        reached = health.status == VimStatus.REACHABLE and not health.streak
+        return reached and latest is not None and latest.status == VimStatus.REACHABLE
+
     def observe(self, outcome: Outcome) -> UpdateVim | None:
         """What the outcome of a probe gives to say, if anything."""
         self.failed = False
         probe = self.assignment.probe
         self.health = observe(self.health, outcome, rise=probe.rise, fall=probe.fall)
         return self._news()
+
+    def observe_again(self, reason: str) -> None:
+        """One more success while it is `settled`."""
+        self.health = reached(reason)
 
     def fail(self, error: Exception) -> UpdateVim | None:
         """A bug ended a probe: begin anew, knowing nothing, and say so."""

@@ -40,11 +40,17 @@ class Suspicion:
         """Whether the prober is the suspect, as far as it was reconsidered."""
         return self._about_all is not None
 
+    def reached_again(self, vim_id: str) -> bool:
+        """Notes that a VIM was reached that was reached before. False: nothing is noted, `saw` has to be told."""
+        if vim_id not in self._reached or not self._calm:
+            return False
+        del self._reached[vim_id]
+        self._reached[vim_id] = None
+        return True
+
     def saw(self, vim_id: str, reached: bool, now: float) -> list[str]:
         """Whom to ask at once: this one has begun to fail, and it is its word against the prober's."""
-        if reached and self._calm and vim_id in self._known:
-            self._reached.pop(vim_id, None)
-            self._reached[vim_id] = None
+        if reached and self.reached_again(vim_id):
             return []
         begins = not reached and (vim_id in self._reached or vim_id not in self._known)
         if reached:

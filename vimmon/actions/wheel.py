@@ -10,15 +10,20 @@ import math
 import random
 from dataclasses import dataclass
 
+NOWHERE = -1
+
 
 @dataclass(slots=True)
 class _Entry:
+    """`strays`: its rounds do not lie on its grid, as after it was rescheduled."""
+
+    key: str
     interval_s: float
     phase: float  # where in the interval the grid lies, 0 to 1
-    base_s: float  # the round's time without jitter
-    due_s: float
-    tick: int  # the slot, counted from the clock's zero
-    lag_s: float = 0.0
+    base_s: float = 0.0  # the round's time without jitter
+    due_s: float = 0.0
+    tick: int = NOWHERE  # the slot, counted from the clock's zero
+    strays: bool = True
 
 
 class Wheel:
@@ -35,7 +40,8 @@ class Wheel:
         self._slot_s = slot_s
         self._jitter = jitter
         self._soon_s = soon_s
-        self._slots: list[dict[str, _Entry]] = [{} for _ in range(slots)]
+        # What an entry's `tick` does not lead to is left over, from before it was removed or placed anew.
+        self._slots: list[list[_Entry]] = [[] for _ in range(slots)]
         self._entries: dict[str, _Entry] = {}
         self._done: int | None = None  # the newest tick whose slot was emptied
 
@@ -50,15 +56,14 @@ class Wheel:
         interval if that is shorter, and from then on the key's own grid; `whole`: first one whole interval from now.
         A key that is there already begins anew."""
         self.remove(key)
-        entry = _Entry(interval_s, _phase(key), 0.0, 0.0, 0)
+        entry = self._entries[key] = _Entry(key, interval_s, _phase(key))
         if soon:
             due_s = now + self._rng.random() * min(self._soon_s, interval_s)
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
-            self._place(key, entry, due_s, now)
+            self._place(entry, due_s, now)
         else:
             entry.base_s = now + interval_s if whole else self._on_grid(entry, now)
-            self._place(key, entry, self._moved(entry), now)
-        self._entries[key] = entry
+            self._place(entry, self._moved(entry), now)
 
     def reschedule(self, key: str, interval_s: float, now: float) -> None:
         """Fire `key` one `interval_s` from now, and every `interval_s` after that. A key that is gone stays gone.
@@ -69,61 +74,63 @@ class Wheel:
         entry = self._entries.get(key)
         if entry is None:
             return
-        self._slot(entry.tick).pop(key, None)
         entry.interval_s = interval_s
         entry.base_s = now + interval_s
-        self._place(key, entry, self._moved(entry), now)
+        entry.strays = True
+        self._place(entry, self._moved(entry), now)
 
     def remove(self, key: str) -> None:
         """Never fire `key` again. A key that is not there is left so."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._slot(entry.tick).pop(key, None)
+            entry.tick = NOWHERE
 
-    def due(self, now: float) -> list[str]:
-        """The keys whose time has come, each once, however much time has passed; each is scheduled again."""
+    def due(self, now: float) -> dict[str, float]:
+        """The keys whose time has come, and how late each is, in s. Each fires once, however much time has passed, and
+        is scheduled again."""
         tick = math.floor(now / self._slot_s)
         first = tick if self._done is None else self._done + 1
-        fired: list[tuple[str, _Entry]] = []
+        fired: list[_Entry] = []
         for at in range(max(first, tick - len(self._slots) + 1), tick + 1):
-            slot = self._slot(at)
-            ready = [each for each in slot.items() if each[1].tick <= tick]
-            if len(ready) == len(slot):
-                slot.clear()
-            else:
-                for key, _ in ready:
-                    del slot[key]
-            fired += ready
+            fired += self._empty(at % len(self._slots), tick)
         self._done = max(tick, first - 1)
-        for key, entry in fired:
-            entry.lag_s = now - entry.due_s
-            entry.base_s = self._next_base(entry, now)
-            self._place(key, entry, self._moved(entry), now)
-        return [key for key, _ in fired]
+        late_s = {entry.key: now - entry.due_s for entry in fired}
+        for entry in fired:
+            base_s = entry.base_s + entry.interval_s
+            entry.base_s = self._next_base(entry, now) if entry.strays or base_s <= now else base_s
+            self._place(entry, self._moved(entry), now)
+        return late_s
 
     def interval_s(self, key: str) -> float | None:
         """What `key` was last given; None for a key that is not there."""
         entry = self._entries.get(key)
         return entry.interval_s if entry else None
 
-    def lag_s(self, key: str) -> float:
-        """How late the last firing of `key` was; 0 before the first, and for a key that is not there."""
-        entry = self._entries.get(key)
-        return entry.lag_s if entry else 0.0
-
     def wait_s(self, now: float) -> float:
         """How long to sleep until the next slot begins."""
         return max(0.0, (math.floor(now / self._slot_s) + 1) * self._slot_s - now)
 
-    def _slot(self, tick: int) -> dict[str, _Entry]:
-        return self._slots[tick % len(self._slots)]
+    def _empty(self, number: int, tick: int) -> list[_Entry]:
+        """Takes out of a slot what is due by `tick`; what has its time in a later turn of the wheel stays."""
+        slot = self._slots[number]
+        if not slot:
+            return slot
+        fired, later = [], []
+        for entry in slot:
+            if NOWHERE < entry.tick <= tick:
+                entry.tick = NOWHERE  # it may be here twice
+                fired.append(entry)
+            elif entry.tick % len(self._slots) == number and entry.tick != NOWHERE:
+                later.append(entry)
+        self._slots[number] = later
+        return fired
 
-    def _place(self, key: str, entry: _Entry, due_s: float, now: float) -> None:
+    def _place(self, entry: _Entry, due_s: float, now: float) -> None:
         if self._done is None:
             self._done = math.floor(now / self._slot_s)
-        entry.due_s = max(due_s, now)
-        entry.tick = max(math.ceil(entry.due_s / self._slot_s), self._done + 1)
-        self._slot(entry.tick)[key] = entry
+        entry.due_s = due_s = max(due_s, now)
+        entry.tick = tick = max(math.ceil(due_s / self._slot_s), self._done + 1)
+        self._slots[tick % len(self._slots)].append(entry)
 
     def _moved(self, entry: _Entry) -> float:
         return entry.base_s + self._jitter * entry.interval_s * (2 * self._rng.random() - 1)
@@ -134,6 +141,7 @@ class Wheel:
             return self._on_grid(entry, now + entry.interval_s / 2)
         limit = self._jitter * entry.interval_s
         off = (base_s - entry.phase * entry.interval_s + entry.interval_s / 2) % entry.interval_s - entry.interval_s / 2
+        entry.strays = abs(off) > limit
         return base_s - max(-limit, min(limit, off))
 
     @staticmethod

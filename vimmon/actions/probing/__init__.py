@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from vimmon.actions.probing import http, icmp, tcp
 from vimmon.actions.probing.echo import Echo
+from vimmon.actions.probing.echo_socket import Peer, Told
 from vimmon.actions.probing.files import probes_at_once
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import Trouble, no_answer
@@ -72,20 +73,34 @@ class Prober:
         """How many probes queue, for their turn or for a TLS handshake: a lag of this prober, never a VIM's failure."""
         return self._turns.waiting + self._echo_turns.waiting + self._shared.handshakes.waiting
 
-    def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
+    def peer(self, probe: IcmpProbe, told: Told) -> tuple[Peer, float] | None:
+        """Whom `ask` can ask, and until when that is the right one, by this prober's clock.
+
+        `told` gets what came, which `icmp.outcome_of` understands, or a bug. None: only `probe` will do.
+        """
+        return icmp.peer_of(probe, self._shared, told)
+
+    def ask(self, peers: Iterable[Peer]) -> list[Peer]:
+        """Sends a request to each, of which none may await a reply. Those that are given back were not asked: they have
+        to wait for a turn. This is `probe` for who asks thousands: without a task for each, or any other object."""
+        waits, turns, send = [], self._echo_turns, self._shared.echo.send
+        for peer in peers:
+            if not turns.take_now():
+                waits.append(peer)
+                continue
+            peer.turn = turns
+            try:
+                send(peer)
+            except Exception as trouble:  # noqa: BLE001  # it is told; a bug of one is not the others'
+                peer.tell(trouble)
+        return waits
+
+    async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
         """What the VIM answers. The timeout begins when the probe's turn has come. May be cancelled at any time.
 
         A `trace` is filled in on the way, however the probe ends. Raises InvalidInput for an auth_url that cannot be
-        probed, which `parse_probe` does not let through. What is returned has begun already, and is a future, where it
-        only awaits the reply; else it is a coroutine.
+        probed, which `parse_probe` does not let through.
         """
-        if trace is None and type(probe) is IcmpProbe:
-            asked = icmp.ask_now(probe, self._shared, self._echo_turns)
-            if asked is not None:
-                return asked
-        return self._probe(probe, trace)
-
-    async def _probe(self, probe: Probe, trace: Trace | None) -> Outcome:
         turns = self._echo_turns if type(probe) is IcmpProbe else self._turns
         began = self._clock() if trace else 0.0
         if not turns.take_now():

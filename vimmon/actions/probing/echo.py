@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from vimmon.actions.probing.echo_socket import EchoSocket, Told
+from vimmon.actions.probing.echo_socket import EchoSocket, Peer
 from vimmon.actions.probing.resolver import Address
 
 CHANGE_AFTER_S = 60.0
@@ -34,35 +34,40 @@ class Echo:
         self._current6: dict[str | None, _Current] = {}
         self._retired: set[EchoSocket] = set()
 
-    async def ask(self, address: Address, source: str | None, ends_at: float) -> float | None:
-        """The round-trip time in s. None: no reply when the loop's time is `ends_at`.
+    async def ask(self, address: Address, source: str | None, timeout_s: float) -> float | None:
+        """The round-trip time in s. None: no reply within `timeout_s`.
 
         Raises OSError when an error came instead, Trouble where this host may not ask.
         """
-        reply: asyncio.Future[float | OSError | None] = self._loop.create_future()
-        chosen, sequence = self.send(address, source, ends_at, partial(_settle, reply))
+        reply: asyncio.Future[float | Exception | None] = self._loop.create_future()
+        peer = Peer(address, timeout_s, partial(_settle, reply))
+        self.send(peer, source)
+        chosen = peer.socket
         try:
             found = await reply
         finally:
-            chosen.waiting.pop(sequence, None)
-            self._close_if_done(chosen)
-        if isinstance(found, OSError):
+            peer.cancel()
+            if chosen is not None:
+                self._close_if_done(chosen)
+        if isinstance(found, Exception):
             raise found
         return found
 
-    def send(self, address: Address, source: str | None, ends_at: float, told: Told) -> tuple[EchoSocket, int]:
-        """The request that was sent. `told` is called once, with what `ask` would return or raise.
-
-        Raises OSError or Trouble when it was not sent; then `told` is not called.
-        """
-        current = self._current if address.family is AF_INET else self._current6
+    def send(self, peer: Peer, source: str | None = None) -> None:
+        """A request, of which the peer is told once. Raises OSError or Trouble when it was not sent; then it is not."""
+        current = self._current if peer.family is AF_INET else self._current6
         found = current.get(source)
         if found is None or self._clock() >= found.change_at:
-            found = self._change(current, address.family, source)
+            found = self._change(current, peer.family, source)
         chosen = found.socket
-        sequence = chosen.send(address, ends_at, told)
-        self._end_later(chosen, sequence, ends_at)
-        return chosen, sequence
+        chosen.send(peer)
+        slot = int(peer.ends_at / SLOT_S) + 1
+        ending = chosen.ending.get(slot)
+        if ending is None:
+            ending = chosen.ending[slot] = []
+            if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
+                self._wake_at(chosen, slot)
+        ending.append(peer.sequence)
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
@@ -74,7 +79,7 @@ class Echo:
     def _change(
         self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None
     ) -> _Current:
-        new = _Current(EchoSocket(family, source, self._clock), self._clock() + CHANGE_AFTER_S)
+        new = _Current(EchoSocket(family, source), self._clock() + CHANGE_AFTER_S)
         old = current.get(source)
         current[source] = new
         if old is not None:
@@ -83,15 +88,6 @@ class Echo:
             else:
                 old.socket.close()
         return new
-
-    def _end_later(self, chosen: EchoSocket, sequence: int, ends_at: float) -> None:
-        slot = int(ends_at / SLOT_S) + 1
-        ending = chosen.ending.get(slot)
-        if ending is None:
-            ending = chosen.ending[slot] = []
-            if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
-                self._wake_at(chosen, slot)
-        ending.append(sequence)
 
     def _wake_at(self, chosen: EchoSocket, slot: int) -> None:
         if chosen.timer is not None:
@@ -117,8 +113,8 @@ class Echo:
                 if not chosen.read():
                     break
             for sequence in late:
-                if waiting := chosen.waiting.pop(sequence, None):
-                    waiting.told(None)
+                if peer := chosen.waiting.get(sequence):
+                    peer.tell(None)
         self._close_if_done(chosen)
 
     def _close_if_done(self, chosen: EchoSocket) -> None:
@@ -127,6 +123,6 @@ class Echo:
             chosen.close()
 
 
-def _settle(reply: "asyncio.Future[float | OSError | None]", found: float | OSError | None) -> None:
+def _settle(reply: "asyncio.Future[float | Exception | None]", found: float | Exception | None) -> None:
     if not reply.done():
         reply.set_result(found)

@@ -6,8 +6,9 @@ import socket
 import struct
 from collections.abc import Iterable
 
-HEADER = struct.Struct("!BBHHH")  # type, code, checksum, id, sequence
-NONCE = struct.Struct("!4H")
+ECHO = struct.Struct("!BBHHHQ")  # type, code, checksum, id, sequence, nonce
+REPLY_TO = struct.Struct("!4xHHQ")  # of those: id, sequence, nonce
+HEADER = struct.Struct("!4xHH")  # id, sequence
 REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
 REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
 
@@ -20,14 +21,15 @@ TOO_BIG = (3, 4)  # of IPv4, and advice as well
 PROHIBITED = frozenset({(3, 9), (3, 10), (3, 13)})  # of IPv4, which has no errno for it
 
 
-def request(kind: int, ident: int, sequence: int, nonce: bytes, *, checksum: bool) -> bytes:
-    """An echo request of the kind in REQUEST. The kernel computes its `checksum`, but not on raw IPv4 sockets."""
+def request(kind: int, ident: int, sequence: int, nonce: int, *, checksum: bool) -> bytes:
+    """An echo request of the kind in REQUEST. The kernel computes its `checksum`, but not on raw IPv4 sockets.
+
+    In ones' complement the sum of a number's 16-bit words is its remainder by 65535.
+    """
     if not checksum:
-        return HEADER.pack(kind, 0, 0, ident, sequence) + nonce
-    total = (kind << 8) + ident + sequence + sum(NONCE.unpack(nonce))
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return HEADER.pack(kind, 0, ~total & 0xFFFF, ident, sequence) + nonce
+        return ECHO.pack(kind, 0, 0, ident, sequence, nonce)
+    total = ((kind << 8) + ident + sequence + nonce) % 0xFFFF
+    return ECHO.pack(kind, 0, 0xFFFF - total, ident, sequence, nonce)
 
 
 def error_in(ancillary: Iterable[tuple[int, int, bytes]]) -> OSError | None:

@@ -10,12 +10,13 @@ import errno
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from array import array
+from collections.abc import Callable
 
 from vimmon.actions.probing import echo_packets
 from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source, refused
 from vimmon.actions.probing.resolver import Address, bind_address
+from vimmon.actions.probing.turns import Turns
 
 BUFFER_BYTES = 4 * 1024 * 1024  # holds the replies to 5,000 requests; the default 256
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
@@ -31,28 +32,65 @@ NOT_ALLOWED = (
 )
 
 
-Told = Callable[[float | OSError | None], None]  # the round-trip time in s; None: the time is over
+Told = Callable[[float | Exception | None], None]  # the round-trip time in s, an error, or None: the time is over
 
 
-class Waiting(NamedTuple):
-    """A request that was sent. Whoever takes it out of those that wait has `told` called."""
+class Peer:
+    """Somebody who is asked, one request at a time. It is made once and asked often: it keeps what every request needs.
 
-    told: Told
-    ip: str
-    nonce: bytes
-    sent_at: float
-    ends_at: float
+    While a request waits, `socket` is the one it was sent by; it has its `turn` until then, if it needs one.
+    """
+
+    __slots__ = (
+        "ends_at",
+        "family",
+        "ip",
+        "nonce",
+        "sent_at",
+        "sequence",
+        "sockaddr",
+        "socket",
+        "timeout_s",
+        "told",
+        "turn",
+    )
+
+    def __init__(self, address: Address, timeout_s: float, told: Told) -> None:
+        ip, _, *zone = address.sockaddr
+        self.family = address.family
+        self.ip = ip
+        self.sockaddr = (ip, 0, *zone)
+        self.timeout_s = timeout_s
+        self.told = told
+        self.socket: EchoSocket | None = None
+        self.turn: Turns | None = None
+        self.sequence = 0
+        self.nonce = 0
+        self.sent_at = 0.0
+        self.ends_at = 0.0
+
+    def tell(self, found: float | Exception | None) -> None:
+        """What came of the request, which waits no more."""
+        self.cancel()
+        self.told(found)
+
+    def cancel(self) -> None:
+        """Lets go of the request that waits, if one does: nothing is told of it."""
+        if self.socket is not None:
+            del self.socket.waiting[self.sequence]
+            self.socket = None
+        if self.turn is not None:
+            self.turn.give_back()
+            self.turn = None
 
 
 class EchoSocket:
     """Make it inside the loop; close it there. Raises Trouble or OSError where it cannot be made."""
 
-    def __init__(self, family: socket.AddressFamily, source: str | None, clock: Callable[[], float]) -> None:
-        self.family = family
-        self.waiting: dict[int, Waiting] = {}
+    def __init__(self, family: socket.AddressFamily, source: str | None) -> None:
+        self.waiting: dict[int, Peer] = {}
         self.ending: dict[int, list[int]] = {}  # sequence numbers by slot of time: all that stays of what was answered
         self.timer: asyncio.TimerHandle | None = None  # when the first of them has to be looked at
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._socket, self._raw = _open(family)
         try:
@@ -64,7 +102,8 @@ class EchoSocket:
             raise
         self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
         self._sequence = secrets.randbits(16)
-        self._nonces = _nonces()
+        self._nonces: list[int] = []  # nobody can guess them; the system is asked for many at once
+        self._clock = self._loop.time
         self._request_type = echo_packets.REQUEST[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._loop.add_reader(self._socket, self.read)
@@ -75,42 +114,46 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, address: Address, ends_at: float, told: Told) -> int:
-        """The sequence number of a request that was sent, and waits. Raises OSError; then nothing is told."""
-        sequence = self._sequence
-        while (sequence := (sequence + 1) & 0xFFFF) in self.waiting:
+    def send(self, peer: Peer) -> None:
+        """A request, which waits from now on. Raises OSError; then nothing is told."""
+        sequence, waiting = self._sequence, self.waiting
+        while (sequence := (sequence + 1) & 0xFFFF) in waiting:
             pass
         self._sequence = sequence
-        nonce = next(self._nonces)
+        if not self._nonces:
+            self._nonces = array("Q", secrets.token_bytes(8 * NONCES)).tolist()
+        peer.nonce = nonce = self._nonces.pop()
         packet = echo_packets.request(self._request_type, self._ident, sequence, nonce, checksum=self._has_ip_header)
-        ip, _, *zone = address.sockaddr
-        self.waiting[sequence] = Waiting(told, ip, nonce, self._clock(), ends_at)
+        waiting[sequence] = peer
+        peer.socket, peer.sequence = self, sequence
+        peer.sent_at = now = self._clock()
+        peer.ends_at = now + peer.timeout_s
         try:
-            self._send(packet, (ip, 0, *zone))
-        except BaseException:
-            del self.waiting[sequence]
-            raise
-        return sequence
+            self._socket.sendto(packet, peer.sockaddr)
+        except OSError:
+            self._send_again(packet, peer)
 
-    def _send(self, packet: bytes, sockaddr: tuple[object, ...]) -> None:
+    def _send_again(self, packet: bytes, peer: Peer) -> None:
         """An error that another request had is raised by the next send, once: then it is tried again."""
-        for _ in range(SEND_TRIES - 1):
+        for tries_left in reversed(range(SEND_TRIES - 1)):
+            self._read_errors()  # now: what a send has raised does not stop the reading of replies any more
+            if peer.socket is None:
+                return  # it was this one's error, and is told
             try:
-                self._socket.sendto(packet, sockaddr)
-            except OSError:
-                self._read_errors()  # now: what a send has raised does not stop the reading of replies any more
+                self._socket.sendto(packet, peer.sockaddr)
+            except OSError as error:
+                if not tries_left:
+                    peer.cancel()
+                    raise refused(error) from None
             else:
                 return
-        try:
-            self._socket.sendto(packet, sockaddr)
-        except OSError as error:
-            raise refused(error) from None
 
     def read(self) -> bool:
         """Hands out what has come, up to READS_MAX. Whether there may be more."""
+        receive = self._socket.recvfrom
         for count in range(READS_MAX):
             try:
-                packet, sender = self._socket.recvfrom(PACKET_MAX)
+                packet, sender = receive(PACKET_MAX)
             except (BlockingIOError, InterruptedError):
                 if not count:  # then it was an error that woke us
                     self._read_errors()
@@ -125,18 +168,12 @@ class EchoSocket:
 
     def _take(self, packet: bytes, ip: str) -> None:
         at = (packet[0] & 0x0F) * 4 if self._has_ip_header and packet else 0
-        if len(packet) < at + 16:
+        if len(packet) < at + echo_packets.ECHO.size:
             return
-        _, _, _, ident, sequence = echo_packets.HEADER.unpack_from(packet, at)
-        waiting = self.waiting.get(sequence)
-        if (
-            waiting is not None
-            and waiting.ip == ip
-            and packet[at + 8 : at + 16] == waiting.nonce
-            and (ident == self._ident or not self._raw)
-        ):
-            del self.waiting[sequence]
-            waiting.told(self._clock() - waiting.sent_at)
+        ident, sequence, nonce = echo_packets.REPLY_TO.unpack_from(packet, at)
+        peer = self.waiting.get(sequence)
+        if peer is not None and peer.nonce == nonce and peer.ip == ip and (ident == self._ident or not self._raw):
+            peer.tell(self._clock() - peer.sent_at)
 
     def _read_errors(self) -> None:
         """Empties the queue of errors: while one is in it, the socket calls for attention."""
@@ -148,24 +185,12 @@ class EchoSocket:
                     self._blame(request, target[0], error)
 
     def _blame(self, request: bytes, ip: str, error: OSError) -> None:
-        _, _, _, ident, sequence = echo_packets.HEADER.unpack_from(request)
-        waiting = self.waiting.get(sequence)
-        if (
-            waiting is not None
-            and waiting.ip == ip
-            and request[8:16] in (waiting.nonce, b"")  # a router may give back the header alone
-            and (ident == self._ident or not self._raw)
-        ):
-            del self.waiting[sequence]
-            waiting.told(error)
-
-
-def _nonces() -> Iterator[bytes]:
-    """Nobody can guess them; the system is asked for many at once."""
-    while True:
-        block = secrets.token_bytes(8 * NONCES)
-        for at in range(0, len(block), 8):
-            yield block[at : at + 8]
+        ident, sequence = echo_packets.HEADER.unpack_from(request)
+        peer = self.waiting.get(sequence)
+        if peer is None or peer.ip != ip or (ident != self._ident and self._raw):
+            return
+        if request[8:16] in (peer.nonce.to_bytes(8, "big"), b""):  # a router may give back the header alone
+            peer.tell(error)
 
 
 def _open(family: socket.AddressFamily) -> tuple[socket.socket, bool]:

@@ -83,12 +83,17 @@ def refused(error: OSError) -> OSError:
 
 def reachable(reason: str, rtt_s: float) -> Outcome:
     """`reason`, in words of our own, with the time it took: whole milliseconds, at least one."""
-    rtt_ms = round(rtt_s * 1_000_000) / 1000
-    return Outcome(status=REACHABLE, reason=_with_time(reason, round(rtt_ms) or 1), rtt_ms=rtt_ms)
+    reason = with_time(reason, whole_ms(rtt_s))
+    return Outcome(status=REACHABLE, reason=reason, rtt_ms=round(rtt_s * 1_000_000) / 1000)
+
+
+def whole_ms(rtt_s: float) -> int:
+    """As it stands in the reason: no answer takes no time."""
+    return round(rtt_s * 1000) or 1
 
 
 @lru_cache(maxsize=4096)  # thousands of monitors keep equal words: once, then
-def _with_time(reason: str, ms: int) -> str:
+def with_time(reason: str, ms: int) -> str:
     return f"{reason} in {ms} ms"
 
 

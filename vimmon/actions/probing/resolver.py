@@ -107,12 +107,12 @@ class Resolver:
             raise Trouble(known.trouble)
         return [each.at(port) for each in known.hosts]
 
-    def known(self, host: str, port: int) -> Sequence[Address] | None:
-        """The addresses of a name, where they are known and nobody has to be asked, else None."""
+    def known(self, host: str, port: int) -> tuple[Sequence[Address], float] | None:
+        """The addresses of a name and until when nobody has to be asked again. None: they are not known so well now."""
         known = self._known.get(host)
         if known is None or known.trouble or self._clock() >= known.fresh_until:
             return None
-        return [each.at(port) for each in known.hosts]
+        return [each.at(port) for each in known.hosts], known.fresh_until
 
     @property
     def looking_up(self) -> int:

@@ -73,6 +73,11 @@ class Wire:
         self._shortage: OSError | None = None  # of ours, while no other address has answered
         self._phase_began = shared.clock() if trace else 0.0
 
+    @property
+    def left_s(self) -> float:
+        """How much of its time is left."""
+        return max(0.0, self.ends_at - self._loop.time())
+
     def ended(self, phase: str) -> None:
         """Notes how long a phase took, for whoever asked: `name`, `connect`, `tls` or `answer`."""
         if self.trace is not None:

@@ -1,0 +1,144 @@
+"""Rounds of real icmp probes: what is only counted, and what is told."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from tests.support.network import in_own_network, set_sysctl
+from tests.support.polling import eventually
+from vimmon.actions.metrics import Metrics
+from vimmon.actions.presence import Presence
+from vimmon.actions.probing import Prober
+from vimmon.actions.rounds import Rounds
+from vimmon.actions.suspicion import Suspicion
+from vimmon.lease.keys import Keys
+from vimmon.lease.model import Lease
+from vimmon.probes import IcmpProbe, Outcome
+from vimmon.vim import VimStatus
+
+PROBE = IcmpProbe(auth_url="http://127.0.0.1:5000", interval_s=0.1, timeout_s=0.2)
+SILENT = "ipv4/icmp_echo_ignore_all"
+
+
+@dataclass
+class Bench:
+    """One VIM that was reached before. Redis is not asked for anything."""
+
+    rounds: Rounds
+    presence: Presence
+    metrics: Metrics
+    suspicion: Suspicion
+    ended: list[Outcome | Exception] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+
+    @property
+    def reached(self) -> int:
+        """How many probes reached it, and were only counted."""
+        return self.metrics._probes["icmp", VimStatus.REACHABLE]
+
+
+@asynccontextmanager
+async def bench(*, settled: bool) -> AsyncIterator[Bench]:
+    async with Prober() as prober:
+        loop = asyncio.get_running_loop()
+        suspicion, metrics = Suspicion(lasting_s=120), Metrics(prober, loop.time)
+        held = {"v": Lease(1, "a")}
+        presence = Presence(Redis(), Keys("vimmon"), "me", held, metrics.fields, beat_s=10, ttl_s=30, seen_s=60)
+        ended: list[Outcome | Exception] = []
+        again: list[str] = []
+        rounds = Rounds(
+            prober,
+            presence,
+            metrics,
+            suspicion,
+            rng=random.Random(1),
+            ended=lambda _, outcome: ended.append(outcome),
+            again=lambda _, reason: again.append(reason),
+        )
+        suspicion.saw("v", True, loop.time())
+        rounds.add("v", PROBE)
+        rounds.settle("v", settled=settled)
+
+        async def turn() -> None:
+            while True:
+                await rounds.wait()
+                rounds.begin(alone=False)
+
+        turning = asyncio.create_task(turn())
+        try:
+            yield Bench(rounds, presence, metrics, suspicion, ended, again)
+        finally:
+            turning.cancel()
+            await rounds.end()
+        assert prober.running == 0
+
+
+async def test_a_settled_vim_that_replies_is_only_counted_until_it_falls_silent() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            added_at = it.presence._seen.get("v", 0.0)
+            await eventually(lambda: it.reached >= 3)
+            assert it.ended == []
+            assert it.again[0] == "ICMP reply in 1 ms"
+            assert it.presence._seen["v"] > added_at
+            assert sum(it.metrics._answers["icmp"].spread().counts) == it.reached
+            assert sum(it.metrics._late.spread().counts) >= it.reached
+            set_sysctl(SILENT, 1)
+            await eventually(lambda: it.ended)
+            (outcome, *_) = it.ended
+            assert isinstance(outcome, Outcome)
+            assert (outcome.status, outcome.reason) == (VimStatus.UNREACHABLE, "no answer within 0.2 s")
+
+    await in_own_network(test)
+
+
+async def test_each_reply_is_told_of_a_vim_that_is_not_settled_or_was_not_reached_before() -> None:
+    async def test() -> None:
+        async with bench(settled=False) as it:
+            await eventually(lambda: len(it.ended) >= 2)
+            assert it.reached == 0
+            it.rounds.settle("v", settled=True)
+            await eventually(lambda: it.reached)
+            it.suspicion.saw("v", False, 0)
+            told = len(it.ended)
+            await eventually(lambda: len(it.ended) > told)
+            (*_, outcome) = it.ended
+            assert isinstance(outcome, Outcome)
+            assert outcome.reason.startswith("ICMP reply in")
+
+    await in_own_network(test)
+
+
+async def test_one_request_at_a_time_and_none_is_left_of_a_vim_that_went() -> None:
+    async def test() -> None:
+        set_sysctl(SILENT, 1)
+        async with bench(settled=True) as it:
+            await eventually(lambda: it.rounds.running)
+            for _ in range(3):
+                it.rounds.start("v")
+                it.rounds.begin(alone=False)
+            assert it.rounds._prober.running == 1
+            it.rounds.remove("v")
+            assert it.rounds._prober.running == 0
+            it.rounds.start("v")
+            assert not it.rounds.running
+
+    await in_own_network(test)
+
+
+async def test_a_bug_in_asking_is_told_as_such() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+
+            def broken(_: object) -> None:
+                raise ValueError("a bug")
+
+            it.rounds._prober._shared.echo.send = broken  # type: ignore[method-assign,assignment]
+            await eventually(lambda: it.ended)
+            assert isinstance(it.ended[0], ValueError)
+
+    await in_own_network(test)

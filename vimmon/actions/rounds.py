@@ -1,0 +1,164 @@
+"""Has each VIM probed when its time has come, one probe of each at a time, and tells what was found.
+
+A VIM that is asked by icmp, at an address that is known, is asked without a task; and as long as it replies as before,
+and nobody is in doubt, that is counted and no more. So an executor that holds thousands of them has time left.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from vimmon.actions.metrics import Metrics
+from vimmon.actions.presence import Presence
+from vimmon.actions.probing import Prober
+from vimmon.actions.probing.echo_socket import Peer
+from vimmon.actions.probing.icmp import outcome_of, reply_reason
+from vimmon.actions.probing.reasons import Trouble, whole_ms
+from vimmon.actions.running import Running
+from vimmon.actions.suspicion import Suspicion
+from vimmon.actions.wheel import Wheel
+from vimmon.health import Health
+from vimmon.probes import IcmpProbe, Outcome, Probe
+
+ALONE_SHARE = 0.1  # of the probes that are due, while nobody can be told what they find
+
+Ended = Callable[[str, Outcome | Exception], None]
+
+
+@dataclass(slots=True)
+class _Watched:
+    """`peer`: who is asked by icmp, right until `peer_until`. `settled`: one more reply changes nothing but how
+    many ms it took, and those were `reply_ms`."""
+
+    vim_id: str
+    probe: Probe
+    peer: Peer | None = None
+    peer_until: float = 0.0
+    settled: bool = False
+    reply_ms: int = 0
+
+
+class Rounds:
+    """Make it inside the loop. `ended` is told of each probe that was not cancelled: its outcome, or the bug in it.
+
+    Of one that only found again what was found before, `again` is told, and not more than the reason.
+    """
+
+    def __init__(
+        self,
+        prober: Prober,
+        presence: Presence,
+        metrics: Metrics,
+        suspicion: Suspicion,
+        *,
+        rng: random.Random,
+        ended: Ended,
+        again: Callable[[str, str], None],
+    ) -> None:
+        self._prober = prober
+        self._presence = presence
+        self._metrics = metrics
+        self._suspicion = suspicion
+        self._ended = ended
+        self._again = again
+        self._rng = rng
+        self._clock = asyncio.get_running_loop().time
+        self._wheel = Wheel(rng=rng)
+        self._running = Running()
+        self._watched: dict[str, _Watched] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether any probe is under way."""
+        return bool(self._running) or any(self._awaits(watched) for watched in self._watched.values())
+
+    def add(self, vim_id: str, probe: Probe) -> None:
+        """The first probe comes soon."""
+        self._watched[vim_id] = _Watched(vim_id, probe)
+        self._wheel.add(vim_id, probe.interval_s, self._clock(), soon=True)
+
+    def remove(self, vim_id: str) -> None:
+        watched = self._watched.pop(vim_id)
+        self._wheel.remove(vim_id)
+        self._running.cancel(vim_id)
+        if watched.peer is not None:
+            watched.peer.cancel()
+
+    def settle(self, vim_id: str, *, settled: bool) -> None:
+        """Whether one more success would change nothing but the reason."""
+        self._watched[vim_id].settled = settled
+
+    def follow(self, vim_id: str, health: Health) -> None:
+        """Has the next probe come as soon as this health wants it."""
+        probe = self._watched[vim_id].probe
+        if health.confirming or self._wheel.interval_s(vim_id) != probe.interval_s:
+            interval_s = probe.confirm_interval_s if health.confirming else probe.interval_s
+            self._wheel.reschedule(vim_id, interval_s, self._clock())
+
+    async def wait(self) -> None:
+        """Until the next slot of the wheel begins."""
+        await asyncio.sleep(self._wheel.wait_s(self._clock()))
+
+    def begin(self, *, alone: bool) -> None:
+        """Begins the probes that are due, a part of them while this executor is `alone`."""
+        late_s = self._wheel.due(self._clock())
+        if alone:
+            for vim_id in [each for each in late_s if self._rng.random() >= ALONE_SHARE]:
+                del late_s[vim_id]
+                if vim_id in self._watched and not self._awaits(self._watched[vim_id]):
+                    self._presence.saw(vim_id)  # left out on purpose: it does not hang
+        self._metrics.began(late_s.values())
+        watched = [each for vim_id in late_s if (each := self._watched.get(vim_id))]
+        now, several = self._clock(), len(self._running) > 0
+        peers = []
+        for each in watched:
+            peer = each.peer
+            if peer is None or each.peer_until <= now or (several and each.vim_id in self._running):
+                self.start(each.vim_id)
+            elif peer.socket is None:
+                peers.append(peer)
+        if peers and (waits := set(self._prober.ask(peers))):
+            for each in watched:
+                if each.peer in waits:
+                    self._probe(each)
+
+    def start(self, vim_id: str) -> None:
+        """A probe now, unless one is under way."""
+        watched = self._watched.get(vim_id)
+        if watched is None or self._awaits(watched):
+            return
+        if isinstance(watched.probe, IcmpProbe) and watched.peer_until <= self._clock():
+            found = self._prober.peer(watched.probe, partial(self._replied, watched))
+            watched.peer, watched.peer_until = found or (None, 0.0)
+        if watched.peer is None or self._prober.ask([watched.peer]):
+            self._probe(watched)
+
+    async def end(self) -> None:
+        """Cancels all probes, and waits until they have ended."""
+        for watched in self._watched.values():
+            if watched.peer is not None:
+                watched.peer.cancel()
+        await self._running.end()
+
+    def _probe(self, watched: _Watched) -> None:
+        begin, ended = partial(self._prober.probe, watched.probe), partial(self._ended, watched.vim_id)
+        self._running.start(watched.vim_id, begin, ended)
+
+    def _awaits(self, watched: _Watched) -> bool:
+        return watched.vim_id in self._running or (watched.peer is not None and watched.peer.socket is not None)
+
+    def _replied(self, watched: _Watched, found: float | Exception | None) -> None:
+        """Of a peer. What changes nothing ends here."""
+        if watched.settled and isinstance(found, float) and self._suspicion.reached_again(watched.vim_id):
+            self._metrics.saw_again("icmp", found)
+            self._presence.saw(watched.vim_id)
+            if (ms := whole_ms(found)) != watched.reply_ms:
+                watched.reply_ms = ms
+                self._again(watched.vim_id, reply_reason(ms))
+            return
+        if found is None or isinstance(found, float | OSError | Trouble):
+            self._ended(watched.vim_id, outcome_of(watched.probe.timeout_s, found))
+        else:
+            self._ended(watched.vim_id, found)  # a bug
