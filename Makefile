@@ -2,6 +2,7 @@
 #
 #   make demo                   a tour of what vimmon does, on real parts, in less than 90 seconds
 #   make demo AUTH_URLS="URL …" the same, and a look at clouds of your own
+#   make tacker-demo            the same beside a real Tacker server; needs RabbitMQ and MariaDB
 #   make test                   the checks, and all tests for which this machine has what they need
 #   make chaos                  the fault matrix in full, on real processes; an hour, with the times of production
 #   make fuzz                   odd bytes for everything that is parsed, FUZZ_ARGS="--seconds 600 [TARGET …]"
@@ -28,7 +29,7 @@ CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=
 
-.PHONY: help demo test check docs chaos fuzz audit bench-rpc bench-leases bench-probes bench-start bench-reconcile \
+.PHONY: help demo tacker-demo test check docs chaos fuzz audit bench-rpc bench-leases bench-probes bench-start bench-reconcile \
     bench-fleet bench-loading soak
 .DEFAULT_GOAL := help
 
@@ -38,7 +39,10 @@ help:
 demo: $(VENV)/.installed-demo
 	@$(BIN)/vimmon demo $(AUTH_URLS)
 
-test: check
+tacker-demo: $(VENV)/.installed-tacker
+	@$(BIN)/python -m tests.tacker
+
+test: $(VENV)/.installed-tacker check
 	$(BIN)/pytest -rs $(PARALLEL) $(PYTEST_ARGS)
 
 chaos: $(VENV)/.installed-dev
@@ -70,12 +74,15 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What is installed for `dev` contains what `demo` needs.
+# Each of tacker, dev and demo contains what the next one needs.
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	@if [ "$(VENV)/.installed-dev" -nt pyproject.toml ]; then touch $@; else $(MAKE) --no-print-directory install EXTRA=demo; fi
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	@$(MAKE) --no-print-directory install EXTRA=dev
+	@if [ "$(VENV)/.installed-tacker" -nt pyproject.toml ]; then touch $@; else $(MAKE) --no-print-directory install EXTRA=dev; fi
+
+$(VENV)/.installed-tacker: pyproject.toml | $(BIN)/python
+	@$(MAKE) --no-print-directory install EXTRA=tacker
 
 .PHONY: install
 install:

@@ -16,6 +16,7 @@ from vimmon.errors import RedisUnreachable, SettingsError, TackerRefused, Tacker
 from vimmon.tacker import client
 from vimmon.tacker.client import TackerClient
 from vimmon.tacker.sync import TackerSync
+from vimmon.vim import VimStatus
 
 URL = "http://127.0.0.1:5000/v3"
 OS = {"OS_USERNAME": "admin", "OS_PASSWORD": "pw-of-the-admin", "OS_PROJECT_NAME": "admin"}
@@ -342,6 +343,23 @@ def test_a_status_that_cannot_be_given_is_no_reason_not_to_follow(ground: Ground
     passed = sync.run_once()
     assert (passed.given, passed.followed, ground.said().failed) == (0, 2, 0)
     assert ground.vim(osaka).name == "osaka"
+
+
+def test_a_vim_in_use_that_tacker_lets_nobody_change_keeps_no_other_from_being_told(ground: Ground) -> None:
+    used, free = ground.tacker.add("busy"), ground.tacker.add("free")
+    in_use = answer({"TackerError": {"type": "VimInUseException", "message": "", "detail": ""}}, 500)
+    ground.tacker.wrong = lambda asked: in_use if (asked.method, used in asked.path) == ("PUT", True) else None
+    sync = ground.sync(tacker_give_status=True)
+    sync.run_once()
+    ground.bench.vims.record_statuses([reported(ground, used), reported(ground, free)])
+    assert (sync.run_once().given, sync.run_once().given) == (1, 0)
+    assert ground.tacker.vims[free]["extra"]["vimmon"]["status"] == "REACHABLE"
+    tries = [asked for asked in ground.tacker.asked if asked.method == "PUT" and used in asked.path]
+    assert len(tries) == 1, "each is an error in Tacker's log"
+    ground.bench.vims.record_statuses([reported(ground, used, VimStatus.UNREACHABLE)])
+    ground.tacker.wrong = lambda _: None
+    assert sync.run_once().given == 1
+    assert ground.tacker.vims[used]["extra"]["vimmon"]["status"] == "UNREACHABLE"
 
 
 def test_the_client_asks_for_nothing_before_it_is_used(ground: Ground) -> None:

@@ -21,6 +21,7 @@ from vimmon.embedded.process import Child, free_port
 
 START_TIMEOUT_S = 60.0
 REGION = "RegionOne"
+ASKED = "asked: "
 CONFIG = """\
 [DEFAULT]
 log_file =
@@ -54,11 +55,15 @@ def keystone_missing() -> str | None:
 class Keystone:
     """Answers on 127.0.0.1 for as long as the context lasts; it may be stopped and started in between."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, admin_password: str = "") -> None:
         self.port = free_port()
-        self.admin_password = secrets.token_hex(16)
+        self.admin_password = admin_password or secrets.token_hex(16)
         self._folder = folder.absolute()
         self._child: Child | None = None
+
+    def another(self) -> "Keystone":
+        """The same cloud at another address: it is started, and stopped, by itself."""
+        return Keystone(self._folder, admin_password=self.admin_password)
 
     def url(self, path: str = "/v3") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -67,11 +72,16 @@ class Keystone:
     def log(self) -> str:
         return "" if self._child is None else self._child.log.read_text()
 
+    @property
+    def asked(self) -> list[str]:
+        """Method and path of each request so far, at this address."""
+        return [line.removeprefix(ASKED) for line in self.log.splitlines() if line.startswith(ASKED)]
+
     def start(self) -> Self:
         if not self._config.exists():
             self._make()
         command = [sys.executable, "-m", "tests.support.keystone", str(self.port)]
-        self._child = Child("keystone", command, self._folder, env=self._env)
+        self._child = Child(f"keystone-{self.port}", command, self._folder, env=self._env)
         self._child.wait_ready(self._answers, START_TIMEOUT_S)
         return self
 
@@ -175,7 +185,11 @@ def serve(port: int) -> None:
     from cheroot.wsgi import Server
     from keystone.wsgi.api import application  # type: ignore[import-untyped]  # has no type hints
 
-    Server(("127.0.0.1", port), application, numthreads=4).safe_start()
+    def logged(environ: dict[str, str], start_response: object) -> object:
+        print(f"{ASKED}{environ['REQUEST_METHOD']} {environ['PATH_INFO']}", flush=True)
+        return application(environ, start_response)
+
+    Server(("127.0.0.1", port), logged, numthreads=4).safe_start()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from vimmon.cli.app import app  # only now: it needs what was just looked for
     from vimmon.cli.output import show_error
 
-    logging.getLogger("vimmon").addHandler(logging.NullHandler())  # a command says itself what there is to say
+    for name in ("vimmon", "keystoneauth"):
+        logging.getLogger(name).addHandler(logging.NullHandler())  # a command says itself what there is to say
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name may have letters that this terminal has not; and who reads a pipe wants to see lines as they come.

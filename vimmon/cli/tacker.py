@@ -122,6 +122,7 @@ def _as_json(passed: "Passed") -> dict[str, Any]:
         "not_watched": skipped(found.not_watched),
         "failed": skipped(passed.done.failed),
         "followed": passed.followed,
+        "given": passed.given,
         "doubt": found.doubt
         and {"missing": sorted(found.doubt.missing), "out_of": found.doubt.out_of, "times": found.doubt.times},
     }

@@ -29,6 +29,7 @@ from vimmon.tacker.listing import EXTRA_FIELD, FIELDS
 PATH = "/v1.0/vims"
 SERVICE_TYPE = "nfv-orchestration"
 NO_SUCH_VIM = "VimNotFoundException"  # with status 500, where others say 404
+IN_USE = "VimInUseException"  # with status 500, where others say 409
 REFUSED = (400, 401, 403, 404, 405)
 BODY_MAX_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -92,11 +93,15 @@ class TackerClient:
                 return True
             raise _trouble(response)
 
-    def give(self, vim_id: str, extra: Mapping[str, object]) -> None:
-        """Has Tacker merge this into the VIM's attribute `extra`."""
+    def give(self, vim_id: str, extra: Mapping[str, object]) -> bool:
+        """Has Tacker merge this into the VIM's attribute `extra`; whether it did. It does not while a VNF uses the VIM,
+        and where the VIM is gone."""
         with closing(self._ask("PUT", f"{PATH}/{vim_id}", json={"vim": {EXTRA_FIELD: extra}})) as response:
-            if response.status_code != 200:
-                raise _trouble(response)
+            if response.status_code == 200:
+                return True
+            if response.status_code in (404, 409, 500) and _error_type(self._body(response)) in (IN_USE, NO_SUCH_VIM):
+                return False
+            raise _trouble(response)
 
     def _page(self, marker: str | None) -> tuple[list[object], str | None]:
         params: list[tuple[str, str]] = [("fields", name) for name in self._fields]

@@ -19,7 +19,7 @@ from vimmon.registry.registry import Registry
 from vimmon.tacker.carrying import Done, carry_out
 from vimmon.tacker.client import TackerClient
 from vimmon.tacker.following import Following
-from vimmon.tacker.giving import givings
+from vimmon.tacker.giving import Giving, givings
 from vimmon.tacker.listing import Listing, read_listing
 from vimmon.tacker.plan import TackerPlan, plan
 from vimmon.tacker.state import count_changes, doubted, read_following, skipped, write_following
@@ -55,6 +55,7 @@ class TackerSync:
         self._keys = keys
         self._turn = Turn(redis, keys.tacker_turn)
         self._give_status = give_status
+        self._refused: dict[str, Giving] = {}
 
     def run_once(
         self,
@@ -129,17 +130,23 @@ class TackerSync:
         return replace(found, deregister=tuple(gone))
 
     def _give(self, listing: Listing, vims: Sequence[Vim], go_on: Callable[[], bool]) -> int:
-        """Trouble with it ends it for this pass, and nothing else."""
+        """Trouble with it ends it for this pass, and nothing else. What Tacker does not let be said of a VIM is not
+        said again: each try is an error in Tacker's log."""
         given = 0
         for giving in givings(listing, vims):
+            if self._refused.get(giving.vim_id) == giving:
+                continue
             if given >= GIVEN_AT_ONCE or not go_on():
                 break
             try:
-                self._client.give(giving.vim_id, giving.extra)
+                if self._client.give(giving.vim_id, giving.extra):
+                    given += 1
+                    continue
+                self._refused[giving.vim_id] = giving
+                log.warning(event("tacker_status_not_given", vim_id=giving.vim_id, error="in use, or gone"))
             except (Unreachable, TackerRefused) as trouble:
                 log.warning(event("tacker_status_not_given", vim_id=giving.vim_id, error=trouble))
                 break
-            given += 1
         return given
 
     def _now_ms(self) -> int:
