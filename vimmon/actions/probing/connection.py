@@ -21,7 +21,8 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Connection:
-    """`connected`: the VIM, or the proxy, has accepted. `trouble`: what is known to be wrong, whatever follows."""
+    """`connected`: the VIM, or the proxy, has accepted. `trouble`: what is known to be wrong, whatever follows.
+    `lost`: what ended it, after it was open."""
 
     def __init__(
         self, probe: HttpProbe, wire: Wire, addresses: Sequence[Address], context: ssl.SSLContext | None
@@ -33,6 +34,7 @@ class Connection:
         self._context = context
         self.connected = False
         self.trouble: Outcome | None = None
+        self.lost: Exception | None = None
         self.certificate_expires_at: datetime | None = None
 
     async def open(self, protocol: Callable[[], P]) -> P:

@@ -4,7 +4,9 @@ Each probe makes a connection of its own, follows no redirect, sends no cookie, 
 settings, and reads at most `BODY_MAX` of an answer.
 """
 
+import asyncio
 from dataclasses import replace
+from functools import partial
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -72,7 +74,7 @@ async def _ask(probe: HttpProbe, wire: Wire, target: Target, connection: Connect
                 status = answer.status
                 body = await _read(answer.content) if preset.reads_body(probe, status) else b""
         except aiohttp.ClientConnectionError as error:
-            return of_exchange(error)
+            return of_exchange(connection.lost or error)
         except aiohttp.ClientPayloadError:
             return unreachable("connection closed in the middle of the answer")
         except aiohttp.ClientResponseError:
@@ -114,4 +116,17 @@ class _OneConnection(aiohttp.BaseConnector):
     ) -> ResponseHandler:
         if self._connection.connected:  # aiohttp asks again after a connection that broke
             raise aiohttp.ServerDisconnectedError
-        return await self._connection.open(self._factory)
+        return await self._connection.open(partial(_Exchange, self._connection, req.loop))
+
+
+class _Exchange(ResponseHandler):
+    """One that notes why its connection was lost: of what TLS said, aiohttp tells nothing."""
+
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._of = connection
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(exc, Exception):
+            self._of.lost = exc
+        super().connection_lost(exc)

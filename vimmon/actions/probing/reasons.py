@@ -142,8 +142,12 @@ def of_tls(error: OSError) -> Outcome:
         reason = error.reason or "no reason given"
         if reason in NOT_TLS:
             return unreachable("the port does not speak TLS")
-        return unreachable(f"TLS handshake failed: {reason.lower().replace('_', ' ')}")
+        return unreachable(f"TLS handshake failed: {_in_words(reason)}")
     return unreachable("connection closed in the TLS handshake")
+
+
+def _in_words(reason: str) -> str:
+    return reason.lower().replace("_", " ")
 
 
 def certificate_expired(expired_at: datetime, *, now: datetime) -> Outcome:
@@ -155,6 +159,8 @@ def certificate_expired(expired_at: datetime, *, now: datetime) -> Outcome:
 
 def of_exchange(error: Exception) -> Outcome:
     """What went wrong after the request was sent."""
+    if isinstance(error, ssl.SSLError) and error.reason:  # its number is none of the system's
+        return unreachable(f"refused after the TLS handshake: {_in_words(error.reason)}")
     number = error.errno if isinstance(error, OSError) else None
     return of_connecting([OSError(number, "")]) if number else unreachable(CLOSED)
 
