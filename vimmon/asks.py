@@ -8,6 +8,8 @@ from vimmon.probes import Outcome, Trace
 from vimmon.vim import Frozen, VimStatus
 
 ASK_MAX_BYTES = 1024
+STILL = b"still"  # comes before the answer, every STILL_S: the executor is at it, or waits for a turn
+STILL_S = 1.5
 
 
 class Ask(Frozen):
@@ -27,6 +29,13 @@ class Phases(Frozen):
     answer_ms: float | None = None
 
 
+class Unfinished(Frozen):
+    """The phase that a probe did not get past, as `tls`, and how long it had lasted when the probe ended."""
+
+    phase: str
+    ms: float
+
+
 class Found(Frozen):
     """What one probe found. `status` None: the executor that was asked does not hold this VIM. `address`: the one that
     answered, or the last that was tried."""
@@ -39,6 +48,7 @@ class Found(Frozen):
     rtt_ms: float | None = None
     certificate_expires_at: datetime | None = None
     phases: Phases = Phases()
+    unfinished: Unfinished | None = None
 
 
 def found(vim_id: str, executor: str, outcome: Outcome, trace: Trace) -> Found:
@@ -52,4 +62,5 @@ def found(vim_id: str, executor: str, outcome: Outcome, trace: Trace) -> Found:
         rtt_ms=outcome.rtt_ms,
         certificate_expires_at=outcome.certificate_expires_at,
         phases=Phases.model_validate(phases),
+        unfinished=Unfinished(phase=trace.unfinished, ms=trace.unfinished_ms or 0) if trace.unfinished else None,
     )

@@ -65,6 +65,8 @@ class Trace:
     tls_ms: float | None = None
     answer_ms: float | None = None
     address: str | None = None  # the one that answered, or the last that was tried
+    unfinished: str | None = None  # the phase in which the probe ended without success, like `tls`
+    unfinished_ms: float | None = None  # how long it had lasted by then
 
 
 class HttpPreset(StrEnum):

@@ -13,7 +13,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.polling import eventually
 from vimmon.actions.host import Host
 from vimmon.actions.probing import Prober
-from vimmon.asks import Ask, Found
+from vimmon.asks import STILL_S, Ask, Found
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.asker import Asker, ExecutorSilent, NobodyHolds
 from vimmon.lease.view import LeaseView
@@ -120,6 +120,24 @@ async def test_those_who_ask_for_a_vim_that_keeps_silent_do_not_hold_up_one_who_
     prober.hang.add(of(silent))
     redis.rpush(KEYS.asks(ME), *(Ask(id=f"ask-{i}", vim_id=silent.id).model_dump_json() for i in range(20)))
     assert (await check(asker, other, timeout_s=5)).status == VimStatus.REACHABLE
+
+
+async def test_who_asks_waits_as_long_as_the_executor_says_that_the_probe_waits_for_its_turn(
+    redis_server: RedisServer, conductor: Conductor, redis: Redis, asker: Asker
+) -> None:
+    with Endpoint() as endpoint:
+        async with Prober(concurrency=1) as prober, hosting(redis_server.url, prober) as running:
+            vim = await held(running, conductor, redis, endpoint.url())
+            await conductor.says(vim, VimStatus.REACHABLE)
+            assert prober._turns.take_now()
+            asking = asyncio.create_task(check(asker, vim, timeout_s=STILL_S + 1))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2 * STILL_S + 1.5):
+                    await asyncio.shield(asking)
+            prober._turns.give_back()
+            found = await asking
+    assert found.status == VimStatus.REACHABLE
+    assert (found.phases.turn_ms or 0) > 1000 * (STILL_S + 1)
 
 
 async def test_a_bug_in_a_probe_is_the_answer_and_in_the_log(

@@ -135,9 +135,38 @@ async def test_a_trace_ends_where_the_probe_did(prober: Prober) -> None:
     async with serving(silence) as port:
         check(await prober.probe(of("http", port, timeout_s=0.1), trace), DOWN, "no answer within 0.1 s")
     assert (trace.connect_ms is not None, trace.answer_ms) == (True, None)
+    assert trace.unfinished == "answer"
+    assert 20 <= (trace.unfinished_ms or 0) < 2000
     trace = Trace()
     check(await prober.probe(of("tcp", 5000, "nosuch.test"), trace), DOWN, "name not found")
     assert (trace.name_ms, trace.connect_ms, trace.address) == (None, None, None)
+    assert trace.unfinished == "name"
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "unfinished"),
+    [("https", "127.0.0.1", "tls"), ("tcp", "192.0.2.1", "connect"), ("icmp", "192.0.2.1", "answer")],
+)
+async def test_a_trace_tells_the_phase_that_the_probe_did_not_get_past(kind: str, host: str, unfinished: str) -> None:
+    async def test() -> None:
+        run("ip addr add 192.0.2.9/24 dev v0; ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev v0")
+        trace = Trace()
+        async with new_prober() as prober, serving(silence) as port:
+            probe = {"kind": kind.removesuffix("s"), "auth_url": f"https://{host}:{port}", "timeout_s": 0.2}
+            preset = {"preset": "keystone"} if kind == "https" else {}
+            check(await prober.probe(parse_probe({**probe, **preset}), trace), DOWN, "no answer within 0.2 s")
+        assert trace.unfinished == unfinished
+        assert 50 <= (trace.unfinished_ms or 0) < 2000
+
+    await in_own_network(test)
+
+
+async def test_a_trace_of_a_probe_that_came_to_its_end_has_no_unfinished_phase() -> None:
+    async with new_prober() as prober, serving(Web(300, VERSIONS)) as port:
+        for kind in ("http", "tcp"):
+            trace = Trace()
+            assert (await prober.probe(of(kind, port), trace)).status == UP
+            assert (trace.unfinished, trace.unfinished_ms) == (None, None)
 
 
 async def test_a_trace_tells_how_long_a_probe_waited_for_its_turn() -> None:

@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from tests.support.command import Command
+from vimmon.asks import Found, Unfinished
+from vimmon.cli.found import show_found
 from vimmon.cli.output import ago, duration, printable, short_executor, vim_table
 from vimmon.cli.probe_option import UnreadableProbe, for_update, parse_probe_option
 from vimmon.lease.view import Holding, differences
@@ -179,3 +181,11 @@ def test_a_lease_is_agreed_on_by_database_redis_and_one_holder(
     wanted: str | None, lease: str | None, holders: list[Holding], said: list[str]
 ) -> None:
     assert differences(wanted, lease, holders) == said
+
+
+def test_the_phase_that_a_probe_did_not_get_past_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    stuck = Found(vim_id="v", executor="e", status=VimStatus.UNREACHABLE, unfinished=Unfinished(phase="tls", ms=4990.5))
+    show_found(stuck)
+    assert ["TLS", "unfinished", "after", "4990.5", "ms"] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]

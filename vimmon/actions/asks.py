@@ -16,7 +16,7 @@ from vimmon.actions.client import keep_going
 from vimmon.actions.connection import LONGEST_BLOCK_S
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.reasons import cannot_probe
-from vimmon.asks import ASK_MAX_BYTES, Ask, Found, found
+from vimmon.asks import ASK_MAX_BYTES, STILL, STILL_S, Ask, Found, found
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.probes import Probe, Trace
@@ -65,20 +65,28 @@ class Asks:
             except ValidationError:
                 log.warning(event("ask_unreadable", bytes=len(raw)))
                 return
+            probing = asyncio.ensure_future(self._probe(ask.vim_id))
             try:
-                answer = await self._probe(ask.vim_id)
+                while not (await asyncio.wait((probing,), timeout=STILL_S))[0]:
+                    await self._say(ask, STILL)
+                answer = probing.result()
             except Exception as bug:
                 log.exception(event("ask_failed", vim_id=ask.vim_id))
                 outcome = cannot_probe(f"a bug in vimmon, see this executor's log: {bug!r}")
                 answer = found(ask.vim_id, self._executor_id, outcome, Trace())
-            key = self._keys.answer(self._executor_id, ask.id)
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.rpush(key, answer.model_dump_json())
-            pipeline.pexpire(key, ANSWER_TTL_MS)
-            try:
-                await pipeline.execute()
-            except (RedisError, OSError) as error:
-                log.warning(event("answer_lost", vim_id=ask.vim_id, error=error))
+            finally:
+                probing.cancel()
+            await self._say(ask, answer.model_dump_json())
+
+    async def _say(self, ask: Ask, what: str | bytes) -> None:
+        key = self._keys.answer(self._executor_id, ask.id)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.rpush(key, what)
+        pipeline.pexpire(key, ANSWER_TTL_MS)
+        try:
+            await pipeline.execute()
+        except (RedisError, OSError) as error:
+            log.warning(event("answer_lost", vim_id=ask.vim_id, error=error))
 
     async def _probe(self, vim_id: str) -> Found:
         probe = self._probe_of(vim_id)

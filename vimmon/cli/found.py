@@ -22,6 +22,9 @@ def show_found(found: Found) -> None:
         ("address", found.address or "-"),
         *((name, f"{value:.1f} ms") for name, value in phases),
     ]
+    if (unfinished := found.unfinished) is not None:
+        name = PHASES.get(f"{unfinished.phase}_ms", unfinished.phase)
+        fields.append((name, f"unfinished after {unfinished.ms:.1f} ms"))
     if found.certificate_expires_at:
         fields.append(("certificate until", rfc3339(found.certificate_expires_at)))
     show_fields([*fields, ("probed by", found.executor)])

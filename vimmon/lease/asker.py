@@ -6,7 +6,7 @@ from typing import cast
 
 from redis import Redis
 
-from vimmon.asks import Ask, Found
+from vimmon.asks import STILL, Ask, Found
 from vimmon.errors import Unreachable, VimmonError
 from vimmon.lease.keys import Keys
 from vimmon.lease.view import LeaseView
@@ -36,7 +36,10 @@ class Asker:
         self._view = view
 
     def check(self, vim: Vim, *, timeout_s: float) -> Found:
-        """What the probe found. Raises NobodyHolds; ExecutorSilent when no answer came within `timeout_s`."""
+        """What the probe found. Raises NobodyHolds; ExecutorSilent when the executor says nothing for `timeout_s`.
+
+        While the probe has to wait for its turn, it says that it is still at it.
+        """
         wanted = f"{vim.generation}:{vim.action_id}"
         (report,) = self._view.report([vim])
         holders = [holding.executor for holding in report.holders if holding.lease == wanted]
@@ -48,16 +51,19 @@ class Asker:
         pipeline.rpush(asks, ask.model_dump_json())
         pipeline.pexpire(asks, ASK_TTL_MS)
         pipeline.execute()
-        found = self._answer(self._keys.answer(holders[0], ask.id), time.monotonic() + timeout_s)
+        found = self._answer(self._keys.answer(holders[0], ask.id), timeout_s)
         if found is None:
             raise ExecutorSilent(f"the executor {holders[0]} did not answer within {timeout_s:g} s")
         if found.status is None:
             raise NobodyHolds(vim.name)
         return found
 
-    def _answer(self, key: str, deadline: float) -> Found | None:
+    def _answer(self, key: str, timeout_s: float) -> Found | None:
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             popped = cast(tuple[bytes, bytes] | None, self._redis.blpop([key], BLOCK_S))
-            if popped is not None:
+            if popped is not None and popped[1] != STILL:
                 return Found.model_validate_json(popped[1])
+            if popped is not None:
+                deadline = time.monotonic() + timeout_s
         return None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from vimmon.actions.probing.tls import TlsContexts
 from vimmon.actions.probing.turns import Turns
 from vimmon.actions.probing.wire import Shared, Wire
 from vimmon.metrics import LAG_S, Histogram
+from vimmon.probe_checks import target_of
 from vimmon.probes import HttpProbe, IcmpProbe, Outcome, Probe, TcpProbe, Trace
 
 KINDS: Mapping[type, Callable[[Any, Wire], Awaitable[Outcome]]] = {
@@ -109,14 +110,17 @@ class Prober:
             self.waits.add(self._clock() - queued)
         if trace is not None:
             trace.turn_ms = round((self._clock() - began) * 1000, 3)
+        wire = Wire(probe, self._shared, trace)
         try:
-            return await KINDS[type(probe)](probe, Wire(probe, self._shared, trace))
+            return await KINDS[type(probe)](probe, wire)
         except Trouble as trouble:
             return trouble.outcome
         except TimeoutError:
             return no_answer(probe.timeout_s)
         finally:
             turns.give_back()
+            if trace is not None:
+                wire.stopped(_phases(probe))
 
     async def close(self) -> None:
         """Let go of the threads and sockets. Probes that still run are the caller's to cancel first."""
@@ -130,3 +134,11 @@ class Prober:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _phases(probe: Probe) -> Sequence[str]:
+    """Which of a trace's phases a probe goes through, in their order."""
+    if isinstance(probe, HttpProbe):
+        secured = target_of(probe.auth_url).scheme == "https"
+        return ("name", "connect", "tls", "answer") if secured else ("name", "connect", "answer")
+    return ("name", "connect") if isinstance(probe, TcpProbe) else ("name", "answer")

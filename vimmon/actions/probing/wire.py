@@ -86,6 +86,14 @@ class Wire:
                 setattr(self.trace, f"{phase}_ms", round((now - self._phase_began) * 1000, 3))
             self._phase_began = now
 
+    def stopped(self, phases: Sequence[str]) -> None:
+        """Notes which of its phases the probe did not get past, and how long that one lasted."""
+        if self.trace is not None:
+            left = [phase for phase in phases if getattr(self.trace, f"{phase}_ms") is None]
+            if left:
+                self.trace.unfinished = left[0]
+                self.trace.unfinished_ms = round((self.shared.clock() - self._phase_began) * 1000, 3)
+
     async def resolve(self) -> Sequence[Address]:
         """The target's addresses to try, of the family that the probe wants. It keeps to the probe's time by itself.
 
