@@ -29,13 +29,13 @@ RUN /opt/mistral/bin/pip install --no-cache-dir --no-compile /wheel/vimmon-*.whl
 
 FROM ${PYTHON_IMAGE} AS mistral
 COPY deploy/compose/mistral.conf /etc/mistral/mistral.conf
-COPY --chmod=755 deploy/compose/on_the_bus.py /usr/local/bin/on-the-bus
+COPY deploy/compose/on_the_bus.py /usr/local/bin/on-the-bus
 RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp mistral
 COPY --from=mistral-venv /opt/mistral /opt/mistral
 ENV PATH=/opt/mistral/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 USER 10001:10001
 # For engine and executor, which open no port. The API has another one in the compose file.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["on-the-bus"]
+HEALTHCHECK --interval=15s --timeout=15s --start-period=120s CMD ["python", "-IS", "/usr/local/bin/on-the-bus"]
 CMD ["mistral-server", "--server", "executor", "--config-file", "/etc/mistral/mistral.conf", "--config-dir", "/etc/mistral/secrets"]
 
 FROM ${PYTHON_IMAGE} AS vimmon
@@ -47,6 +47,6 @@ COPY --from=vimmon-venv /opt/vimmon /opt/vimmon
 ENV PATH=/opt/vimmon/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 9718
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9718/readyz', timeout=4)"]
+HEALTHCHECK --interval=15s --timeout=15s --start-period=120s \
+  CMD ["python", "-IS", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9718/readyz', timeout=9)"]
 CMD ["python", "-m", "vimmon.conductor", "--http", "0.0.0.0:9718"]
