@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def test_it_serves_another_shell_refuses_a_second_one_and_keeps_all_for_the_next
         before = await_status(up, "REACHABLE")
         assert before["executor"]
         assert up.vimmon("lease", "show", "tokyo")["differences"] == []
+        with urllib.request.urlopen(up.places["page"], timeout=PATIENCE_S) as page:
+            assert ">tokyo<" in page.read().decode()
         second = subprocess.run([VIMMON, "up"], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         assert second.returncode == 1
         assert second.stderr.startswith(

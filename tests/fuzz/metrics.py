@@ -21,7 +21,7 @@ def run(data: bytes) -> None:
         for executor in ("e", name.decode("utf-8", "replace"))
     }
     jobs = {"queued": 1, "failed": 2}
-    text = exposed(Reading(executors, 1, 0, 0, jobs, Totals(fields), 1.5), None, {"v": "tokyo"}).decode()
+    text = exposed(Reading(executors, {}, 0, 0, jobs, Totals(fields), 1.5), None, {"v": "tokyo"}).decode()
     series: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from vimmon.embedded.process import Child, free_port
 from vimmon.embedded.redis import RedisServer
 from vimmon.errors import VimmonError
 from vimmon.metrics import ExecutorMetrics, Histogram
+from vimmon.registry.census import CensusTaker
 from vimmon.registry.database import open_engine
 from vimmon.settings import Settings
 from vimmon.tacker.state import write_following
@@ -190,8 +192,9 @@ def test_what_is_no_address_is_wrong_usage(capsys: pytest.CaptureFixture[str], a
     assert "must be HOST:PORT, [IPv6]:PORT or off" in capsys.readouterr().err
 
 
-def watch(redis_url: str, database_url: str, **options: object) -> Watch:
-    return Watch(Settings.model_validate({"redis_url": redis_url, "database_url": database_url}), **options)  # type: ignore[arg-type]
+def watch(redis_url: str, database_url: str, *, prefix: str = "vimmon", **options: object) -> Watch:
+    settings = {"redis_url": redis_url, "database_url": database_url, "prefix": prefix}
+    return Watch(Settings.model_validate(settings), **options)  # type: ignore[arg-type]
 
 
 def test_without_redis_the_database_is_shown_and_without_the_database_redis(
@@ -252,6 +255,25 @@ def test_a_new_name_is_shown_in_time_and_names_are_asked_for_once(
     assert names() == ["edo"]
 
 
+def test_two_who_ask_at_once_whether_it_is_ready_both_hear_that_it_is(
+    monkeypatch: pytest.MonkeyPatch, bench: Bench, redis_server: RedisServer
+) -> None:
+    both_asked = threading.Event()
+    check = CensusTaker.check
+
+    def slow(taker: CensusTaker) -> None:
+        both_asked.wait(10)
+        check(taker)
+
+    monkeypatch.setattr(CensusTaker, "check", slow)
+    pages = watch(redis_server.url, str(bench.engine.url))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(pages.readyz), pool.submit(pages.readyz)
+        until(lambda: pages._ready_lock.locked())
+        threading.Timer(0.2, both_asked.set).start()
+        assert (first.result(20).status, second.result(20).status) == (200, 200)
+
+
 def test_who_asks_again_at_once_is_told_the_same(bench: Bench, redis_server: RedisServer) -> None:
     now = 0.0
     pages = watch(redis_server.url, str(bench.engine.url), clock=lambda: now)
@@ -263,8 +285,8 @@ def test_who_asks_again_at_once_is_told_the_same(bench: Bench, redis_server: Red
 
 
 @contextmanager
-def served(pages: Pages) -> Iterator[tuple[str, int]]:
-    stop, server = threading.Event(), PageServer(listen("127.0.0.1", 0), pages)
+def served(pages: Pages, wanted: int = 0) -> Iterator[tuple[str, int]]:
+    stop, server = threading.Event(), PageServer(listen("127.0.0.1", wanted), pages)
     thread = threading.Thread(target=server.serve, args=[stop])
     thread.start()
     try:
@@ -277,12 +299,12 @@ def served(pages: Pages) -> Iterator[tuple[str, int]]:
         assert not thread.is_alive()
 
 
-def fail() -> Page:
+def fail(query: str) -> Page:
     raise ValueError("s3cr3t")
 
 
 def test_only_known_pages_are_there_only_to_be_read() -> None:
-    with served({"/page": lambda: Page(b"text"), "/fails": fail}) as (host, port):
+    with served({"/page": lambda query: Page(b"text"), "/fails": fail}) as (host, port):
 
         def ask(method: str, path: str) -> tuple[int, bytes]:
             connection = http.client.HTTPConnection(host, port, timeout=10)
@@ -292,13 +314,13 @@ def test_only_known_pages_are_there_only_to_be_read() -> None:
 
         assert ask("GET", "/page?x=1") == (200, b"text")
         assert ask("HEAD", "/page") == (200, b"")
-        assert ask("POST", "/page")[0] == 501
+        assert ask("POST", "/page")[0] == 405
         assert ask("GET", "/../etc/passwd") == (404, b"there is no such page; there are:\n/page\n/fails\n")
         assert ask("GET", "/fails") == (500, b"the conductor's log says why\n")
 
 
 def test_clients_that_say_nothing_hold_no_other_up_and_more_than_enough_are_sent_away() -> None:
-    with served({"/": lambda: Page(b"text")}) as (host, port):
+    with served({"/": lambda query: Page(b"text")}) as (host, port):
         silent = [socket.create_connection((host, port), timeout=10) for _ in range(AT_ONCE - 1)]
         assert get(f"{host}:{port}", "/") == (200, "text")
         silent += [socket.create_connection((host, port), timeout=10) for _ in range(2)]
@@ -323,6 +345,6 @@ def answers(host: str, port: int) -> bool:
 
 
 def test_an_address_of_the_sixth_version_is_served_and_shown_in_brackets() -> None:
-    server = PageServer(listen("::1", 0), {"/": lambda: Page(b"text")})
+    server = PageServer(listen("::1", 0), {"/": lambda query: Page(b"text")})
     assert re.fullmatch(r"\[::1\]:\d+", server.address)
     server.server_close()

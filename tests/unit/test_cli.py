@@ -10,9 +10,10 @@ from rich.console import Console
 from tests.support.command import Command
 from vimmon.asks import Found, Unfinished
 from vimmon.cli.found import show_found
-from vimmon.cli.output import ago, duration, printable, short_executor, vim_table
+from vimmon.cli.output import ago, printable, vim_table
 from vimmon.cli.probe_option import UnreadableProbe, for_update, parse_probe_option
 from vimmon.lease.view import Holding, differences
+from vimmon.telling import duration, short_executor
 from vimmon.vim import Vim, VimStatus, VimType
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from vimmon.cli.options import AsJson, VimArgument
-from vimmon.cli.output import out, short_executor, show_fields, show_json, show_table
+from vimmon.cli.output import out, show_fields, show_json, show_table
 from vimmon.errors import VimNotFound
+from vimmon.telling import short_executor
 from vimmon.vim import UUID
 
 if TYPE_CHECKING:

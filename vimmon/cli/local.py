@@ -71,7 +71,7 @@ def demo(
         show_json({"ok": tour.ok, "seconds": seconds, "steps": steps})
     elif tour.ok:
         out().print(f"\nEverything that was claimed was checked, in {seconds:.0f} s; all that was started is gone.")
-        out().print(f"To keep one running: {_program()} up")
+        out().print(f"To keep one running, with a page to look at: {_program()} up")
     else:
         failed = tour.steps[-1]
         out().print(f"\nStep {failed.number} failed: {failed.title}")
@@ -80,6 +80,7 @@ def demo(
 
 def _places(stack: "Stack") -> dict[str, object]:
     return {
+        "page": stack.page_url,
         "redis": stack.redis.url,
         "mistral": stack.mistral.url,
         "database": _database(stack),
@@ -101,6 +102,7 @@ def _explain(stack: "Stack", seconds: float) -> None:
     out().print(f"\nvimmon runs (after {seconds:.0f} s). Ctrl-C stops it; what is registered stays.\n")
     show_fields(
         [
+            ("  status page", stack.page_url or "-"),
             ("  Redis", stack.redis.url),
             ("  Mistral", f"{stack.mistral.url}  (API, engine and executor in one process)"),
             ("  database", _database(stack)),

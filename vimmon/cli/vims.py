@@ -12,7 +12,6 @@ from vimmon.cli.options import AsJson, VimArgument
 from vimmon.cli.output import (
     VIM_COLUMNS,
     ago,
-    duration,
     out,
     rfc3339,
     show_fields,
@@ -23,6 +22,7 @@ from vimmon.cli.output import (
     warn,
 )
 from vimmon.cli.probe_option import HELP, for_update, parse_probe_option
+from vimmon.telling import duration
 from vimmon.vim import Vim, VimOrigin, VimStatus, VimType
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def _of_database(census: Census) -> Iterator[Metric]:
 
 
 def _of_redis(reading: Reading) -> Iterator[Metric]:
-    yield _gauge("vimmon_conductors", "Conductors that answer actions", {(): reading.conductors})
+    yield _gauge("vimmon_conductors", "Conductors that answer actions", {(): len(reading.conductors)})
     yield _gauge("vimmon_executors", "Executors that live", {(): len(reading.executors)})
     yield _gauge("vimmon_requests_waiting", "Calls of actions that no conductor has taken yet", {(): reading.requests})
     yield _gauge("vimmon_requests_dead", "Calls that were put aside: LRANGE vimmon:rpc:dead 0 -1", {(): reading.dead})

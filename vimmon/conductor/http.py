@@ -1,10 +1,13 @@
 """What a conductor serves over HTTP: pages that are read, and nothing that changes anything."""
 
 import logging
+import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,20 +17,39 @@ from vimmon.log import event
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16
+AT_ONCE = 64  # a browser holds several connections, some of which it never uses
 CLIENT_TIMEOUT_S = 10  # a client that says nothing for so long is left
+CLIENT_MAX_S = 30  # and one that says little, after so long
 POLL_S = 0.2
 TEXT = "text/plain; charset=utf-8"
+GZIP_ACCEPTED = re.compile(r"(?:^|[ ,])(?:gzip|\*)(?! *; *q=0(?:\.0*)?(?:[ ,]|$))", re.IGNORECASE)
+SECURITY = {
+    # Nothing from elsewhere, nothing that stands in the page itself: what a VIM answered is never run.
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+    " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 
 
 @dataclass(frozen=True)
 class Page:
+    """`etag`: the same for what says the same; who has it is told only that. Without it nobody may keep the page."""
+
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = TEXT
+    etag: str | None = None
+    gzipped: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[str], Page]]
+"""What makes each page, by its path, from what stands behind the ? of the address."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -55,6 +77,7 @@ class PageServer(ThreadingHTTPServer):
         self.timeout = POLL_S
         self.pages = pages
         self._slots = threading.Semaphore(AT_ONCE)
+        self._open: dict[socket.socket, float] = {}  # until when each client has time
 
     @property
     def address(self) -> str:
@@ -66,6 +89,11 @@ class PageServer(ThreadingHTTPServer):
         """Until `stop` is set."""
         while not stop.is_set():
             self.handle_request()
+            now = time.monotonic()
+            for client, until in list(self._open.items()):
+                if now > until:
+                    with suppress(OSError):  # its thread has just closed it
+                        client.shutdown(socket.SHUT_RDWR)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
@@ -74,9 +102,11 @@ class PageServer(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        self._open[request] = time.monotonic() + CLIENT_MAX_S
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.pop(request, None)
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -93,28 +123,63 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # as its base class calls it
         page = self._page()
-        self.send_response(page.status)
+        if page.etag is not None and self._has(page.etag):
+            self._head(HTTPStatus.NOT_MODIFIED, page)
+            self.end_headers()
+            return
+        packed = page.gzipped is not None and GZIP_ACCEPTED.search(self.headers.get("Accept-Encoding", ""))
+        body = page.gzipped if packed and page.gzipped is not None else page.body
+        self._head(page.status, page)
         self.send_header("Content-Type", page.content_type)
-        self.send_header("Content-Length", str(len(page.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Content-Length", str(len(body)))
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(page.body)
+            self.wfile.write(body)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What cannot be read, or wants to change something, is told so in one line."""
+        status = HTTPStatus(code)
+        if status is HTTPStatus.NOT_IMPLEMENTED:
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+        body = f"{status.phrase}\n".encode()
+        page = Page(body, status, headers={"Allow": "GET, HEAD"} if status is HTTPStatus.METHOD_NOT_ALLOWED else {})
+        self._head(status, page)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _head(self, status: HTTPStatus, page: Page) -> None:
+        self.send_response(status)
+        headers = {**SECURITY, **page.headers, "Cache-Control": "no-store" if page.etag is None else "no-cache"}
+        if page.etag is not None:
+            headers["ETag"] = f'W/"{page.etag}"'
+        if page.gzipped is not None:
+            headers["Vary"] = "Accept-Encoding"
+        for name, value in headers.items():
+            self.send_header(name, value)
+
+    def _has(self, etag: str) -> bool:
+        """Whether the client has this page already."""
+        known = [one.strip().removeprefix("W/") for one in self.headers.get("If-None-Match", "").split(",")]
+        return f'"{etag}"' in known or "*" in known
 
     def log_message(self, format: str, *args: Any) -> None:
         """A line for each reading is no news."""
 
     def _page(self) -> Page:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         make = self.server.pages.get(path)
         if make is None:
             known = "\n".join(self.server.pages)
             return Page(f"there is no such page; there are:\n{known}\n".encode(), HTTPStatus.NOT_FOUND)
         try:
-            return make()
+            return make(query)
         except Exception:
             log.exception(event("page_failed", path=path))
             return Page(b"the conductor's log says why\n", HTTPStatus.INTERNAL_SERVER_ERROR)

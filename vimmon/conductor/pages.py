@@ -1,4 +1,4 @@
-"""The pages for those who watch vimmon itself: its metrics, whether it lives, whether it is ready.
+"""The pages of a conductor: its VIMs to look at, its metrics, whether it lives, whether it is ready.
 
 Each answers in time, also where Redis or the database does not: then with what there is.
 """
@@ -17,11 +17,13 @@ from vimmon.conductor.families import families, vims_of
 from vimmon.conductor.http import Page, Pages
 from vimmon.conductor.part import Part, Silent
 from vimmon.conductor.reading import Reading, read_redis
+from vimmon.conductor.status_page import StatusPage
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
 from vimmon.mistral.queue import JobQueue
 from vimmon.registry.census import Census, CensusTaker
 from vimmon.registry.database import open_engine
+from vimmon.registry.showing import Showcase
 from vimmon.settings import Settings
 
 REDIS_TIMEOUT_S, DATABASE_TIMEOUT_S = 3.0, 4.0  # together less than the ten seconds that Prometheus waits
@@ -37,7 +39,8 @@ class Watch:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         redis, keys = connect(settings), Keys(settings.prefix)
         jobs = JobQueue(redis, name=settings.prefix)
-        taker = CensusTaker(open_engine(settings.database_url.get_secret_value()))
+        engine = open_engine(settings.database_url.get_secret_value())
+        taker = CensusTaker(engine)
         self._clock = clock
         self._redis = Part("Redis", lambda: read_redis(redis, keys, jobs), timeout_s=REDIS_TIMEOUT_S)
         self._database = Part("the database", taker.take, timeout_s=DATABASE_TIMEOUT_S)
@@ -45,13 +48,21 @@ class Watch:
             "redis": Part("Redis", lambda: _done(redis.ping()), timeout_s=READY_TIMEOUT_S),
             "database": Part("the database", taker.check, timeout_s=READY_TIMEOUT_S),
         }
+        self._status = StatusPage(redis, keys, jobs, Showcase(engine), clock=clock)
         self._names: dict[str, str] = {}
         self._named_at = clock()
         self._lock = threading.Lock()
         self._told: tuple[float, Page] | None = None
+        self._ready_lock = threading.Lock()
+        self._ready_told: tuple[float, Page] | None = None
 
     def pages(self) -> Pages:
-        return {"/metrics": self.metrics, "/livez": lambda: Page(b"ok\n"), "/readyz": self.readyz}
+        return {
+            **self._status.pages(),
+            "/metrics": lambda query: self.metrics(),
+            "/livez": lambda query: Page(b"ok\n"),
+            "/readyz": lambda query: self.readyz(),
+        }
 
     def metrics(self) -> Page:
         """For Prometheus. What cannot be read is missing, and `vimmon_up` says so."""
@@ -62,7 +73,14 @@ class Watch:
             return self._told[1]
 
     def readyz(self) -> Page:
-        """Whether this conductor can do its work; else 503, and what is missing."""
+        """Whether this conductor can do its work; else 503, and what is missing. Who asks meanwhile hears the same."""
+        with self._ready_lock:
+            if self._ready_told is None or self._clock() - self._ready_told[0] >= FRESH_S:
+                page = self._look_whether_ready()
+                self._ready_told = (self._clock(), page)
+            return self._ready_told[1]
+
+    def _look_whether_ready(self) -> Page:
         waiting = {name: part.begin() for name, part in self._ready.items()}
         lines, ready = [], True
         for name, wait in waiting.items():

@@ -12,16 +12,30 @@ from vimmon.metrics import FIELD_MAX_BYTES, ExecutorMetrics, read_metrics
 from vimmon.mistral.queue import JobQueue
 from vimmon.tacker.following import Following, following_of
 
+TOLD = ("monitors", "prober_degraded", "host", "version", "started")
+TEXT_MAX = 300
 EXECUTORS_MAX = 1000  # more are not asked what they counted: somebody writes names into the index
 
 
 @dataclass(frozen=True)
 class ExecutorSeen:
-    """One that lives, and what it says of itself."""
+    """One that lives, and what it says of itself. `started_s`: in seconds of Redis's clock."""
 
     monitors: int
     degraded: bool
     metrics: ExecutorMetrics
+    host: str = ""
+    version: str = ""
+    started_s: int = 0
+
+
+@dataclass(frozen=True)
+class ConductorSeen:
+    """A process that answers actions."""
+
+    host: str
+    pid: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Reading:
     `tacker_list_s`: how long ago its list was last read."""
 
     executors: Mapping[str, ExecutorSeen]
-    conductors: int
+    conductors: Mapping[str, ConductorSeen]
     requests: int
     dead: int
     jobs: Mapping[str, int]
@@ -45,9 +59,13 @@ def read_redis(redis: Redis, keys: Keys, jobs: JobQueue) -> Reading:
     """Raises redis's own errors while Redis is away."""
     seconds, microseconds = redis.time()
     names = [_text(name) for name in cast(list[bytes], redis.zrange(keys.conductors, 0, -1))]
-    requests, dead, *alive = _many(
+    requests, dead, *said = _many(
         redis,
-        [("LLEN", keys.requests), ("LLEN", keys.dead), *(("EXISTS", keys.conductor(name)) for name in names)],
+        [
+            ("LLEN", keys.requests),
+            ("LLEN", keys.dead),
+            *(("HMGET", keys.conductor(name), "host", "pid", "version") for name in names),
+        ],
     )
     totals = read_totals(redis, keys)
     (raw,) = _many(redis, [("HGETALL", keys.tacker)])
@@ -55,7 +73,7 @@ def read_redis(redis: Redis, keys: Keys, jobs: JobQueue) -> Reading:
     now_s = seconds + microseconds / 1e6
     return Reading(
         executors=_executors(redis, keys),
-        conductors=sum(_number(one) for one in alive),
+        conductors={name: ConductorSeen(*map(_text, one)) for name, one in zip(names, said, strict=True) if _said(one)},
         requests=_number(requests),
         dead=_number(dead),
         jobs=jobs.counts(),
@@ -83,13 +101,15 @@ def _executor(redis: Redis, keys: Keys, name: str) -> ExecutorSeen:
     fields, key = list(ExecutorMetrics.model_fields), keys.metrics(name)
     said, *lengths = _many(
         redis,
-        [("HMGET", keys.executor(name), "monitors", "prober_degraded"), *(("HSTRLEN", key, field) for field in fields)],
+        [("HMGET", keys.executor(name), *TOLD), *(("HSTRLEN", key, field) for field in fields)],
     )
-    monitors, degraded = said if isinstance(said, list) else (None, None)
+    monitors, degraded, host, version, started = said if isinstance(said, list) else [None] * len(TOLD)
     small = [field for field, length in zip(fields, lengths, strict=True) if 0 < _number(length) <= FIELD_MAX_BYTES]
     (values,) = _many(redis, [("HMGET", key, *small)]) if small else ([],)
     found = dict(zip(small, values, strict=True)) if isinstance(values, list) else {}
-    return ExecutorSeen(_number(monitors), degraded == b"1", read_metrics(found))
+    return ExecutorSeen(
+        _number(monitors), degraded == b"1", read_metrics(found), _text(host), _text(version), _number(started)
+    )
 
 
 def _many(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
@@ -102,9 +122,14 @@ def _many(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
 
 def _number(answer: object) -> int:
     if isinstance(answer, bytes):
-        return int(answer) if answer.isdigit() and len(answer) < 10 else 0
+        return int(answer) if answer.isdigit() and len(answer) < 12 else 0
     return answer if isinstance(answer, int) else 0
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def _said(answer: object) -> bool:
+    """Whether there is such a hash: one whose heartbeat has expired says nothing at all."""
+    return isinstance(answer, list) and any(value is not None for value in answer)
+
+
+def _text(raw: bytes | None) -> str:
+    return "" if raw is None else raw[:TEXT_MAX].decode("utf-8", "replace")

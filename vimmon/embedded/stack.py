@@ -49,8 +49,8 @@ class Mistral(Protocol):
 class Stack:
     """`env` is added to the settings in the environment, for all parts; a VIMMON_DATABASE_URL in it is used.
 
-    `mistral` makes another Mistral than the embedded one, from the environment that its executors need. `tell` hears
-    what is being started and stopped.
+    `mistral` makes another Mistral than the embedded one, from the environment that its executors need. `pages`: the
+    first conductor serves its pages over HTTP. `tell` hears what is being started and stopped.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         conductors: int = 1,
         mistral: Callable[[Mapping[str, str]], Mistral] | None = None,
+        pages: bool = False,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder.absolute()
@@ -72,6 +73,8 @@ class Stack:
         self._env = dict(env or {})
         self._wanted_conductors = conductors
         self._make_mistral = mistral
+        self._pages = pages
+        self._http_port = 0
         self._tell = tell
         self._started = False
         self._exit = ExitStack()
@@ -98,6 +101,11 @@ class Stack:
         child = self._launch_conductor()
         self._wait_for_conductors(known, [child])
         return child
+
+    @property
+    def page_url(self) -> str | None:
+        """Where the status page is."""
+        return f"http://127.0.0.1:{self._http_port}/" if self._pages else None
 
     def registry(self) -> Registry:
         return Registry.from_settings(self.settings)
@@ -151,7 +159,7 @@ class Stack:
 
     def _describe(self) -> None:
         """Where all will be, and every setting, in `environment`, in `settings` and in the file for other shells."""
-        redis_port, mistral_port = self._ports()
+        redis_port, mistral_port, self._http_port = self._ports()
         self.redis = RedisServer(self.folder / "redis", port=redis_port, persistent=True)
         given = {name: value for name, value in os.environ.items() if _is_setting(name)} | self._env
         shared = given | {"VIMMON_REDIS_URL": self.redis.url}
@@ -170,23 +178,30 @@ class Stack:
         self.env_file.write_text("".join(f"{name}={_quoted(value)}\n" for name, value in sorted(written.items())))
         self.settings = load_settings(self.environment)
 
-    def _ports(self) -> tuple[int, int]:
-        """Those of the last time, where they are still free."""
+    def _ports(self) -> list[int]:
+        """Those of the last time, where they are still free: of Redis, Mistral, and the pages."""
         file = self.folder / "ports.json"
         try:
-            known = json.loads(file.read_text())
-            remembered = [int(known["redis"]), int(known["mistral"])]
-        except (OSError, ValueError, KeyError, TypeError):  # the first time, or not ours
-            remembered = [0, 0]
-        redis, mistral = (port if port and is_free(port) else free_port() for port in remembered)
-        file.write_text(json.dumps({"redis": redis, "mistral": mistral}) + "\n")
-        return redis, mistral
+            known = dict(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError):  # the first time, or not ours
+            known = {}
+        ports: dict[str, int] = {}
+        for name in ("redis", "mistral", "http"):
+            port = known.get(name)
+            if not isinstance(port, int) or not 0 < port < 65536 or port in ports.values() or not is_free(port):
+                port = free_port()
+            ports[name] = port
+        file.write_text(json.dumps(ports) + "\n")
+        return list(ports.values())
 
     def _launch_conductor(self) -> Child:
         name = f"conductor-{len(self.conductors) + 1}"
         # An OS_AUTH_URL of the user's shell belongs to another Mistral.
         env = {**self.environment, "OS_AUTH_URL": ""}
-        child = Child(name, [sys.executable, "-m", "vimmon.conductor"], self.folder / "conductor", env=env)
+        command = [sys.executable, "-m", "vimmon.conductor"]
+        if self._pages and not self.conductors:
+            command += ["--http", f"127.0.0.1:{self._http_port}"]
+        child = Child(name, command, self.folder / "conductor", env=env)
         self.conductors.append(child)
         return child
 

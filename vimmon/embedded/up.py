@@ -25,7 +25,7 @@ def run_up(folder: Path, *, tell: Callable[[str], None], ready: Callable[[Stack]
     `tell` hears what is being started and stopped, `ready` that all runs.
     """
     with ended_by_signals():
-        stack = Stack(folder, tell=tell)
+        stack = Stack(folder, pages=True, tell=tell)
         try:
             with stack:
                 ready(stack)

@@ -3,9 +3,10 @@
 It only reads. What it says was true when it was asked, decides nothing, and is missing where Redis is away.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, cast
 
 from redis import Redis
@@ -14,6 +15,8 @@ from redis.exceptions import ResponseError
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease, parse_lease, parse_status
 from vimmon.vim import Frozen, Vim
+
+BULK = 1000
 
 
 class Holding(Frozen):
@@ -59,26 +62,34 @@ class LeaseView:
     def complete(self, vims: Sequence[Vim]) -> list[Vim]:
         """The VIMs with `executor` and `last_checked`, where an executor that lives holds the lease that is wanted.
 
-        Two round trips, however many there are. The executor is found by the status that it last had written.
+        Two round trips, and a few commands for each executor. The executor is found by the status that it last had
+        written.
         """
-        statuses = self._many([("GET", self._keys.status(vim.id)) for vim in vims])
-        executors = [_executor_of(_text(status)) for status in statuses]
+        statuses = self._many([("MGET", *(self._keys.status(vim.id) for vim in some)) for some in _chunks(vims)])
+        asked: dict[str, list[Vim]] = {}
+        for vim, status in zip(vims, chain.from_iterable(statuses), strict=True):
+            if (executor := _executor_of(_text(status))) is not None:
+                asked.setdefault(executor, []).append(vim)
         questions: list[tuple[str, ...]] = []
-        for vim, executor in zip(vims, executors, strict=True):
+        for executor, theirs in asked.items():
+            ids = [vim.id for vim in theirs]
             questions += [
-                ("PTTL", self._keys.executor(executor or "")),
-                ("HGET", self._keys.held(executor or ""), vim.id),
-                ("HGET", self._keys.seen(executor or ""), vim.id),
+                ("PTTL", self._keys.executor(executor)),
+                ("HMGET", self._keys.held(executor), *ids),
+                ("HMGET", self._keys.seen(executor), *ids),
             ]
         answers = self._many(questions)
-        completed = []
-        for vim, executor, ttl_ms, held, seen in zip(
-            vims, executors, answers[::3], answers[1::3], answers[2::3], strict=True
+        held_by: dict[str, dict[str, Any]] = {}
+        for (executor, theirs), ttl_ms, held, seen in zip(
+            asked.items(), answers[::3], answers[1::3], answers[2::3], strict=True
         ):
-            holds = executor is not None and isinstance(ttl_ms, int) and ttl_ms > 0 and _text(held) == _lease_of(vim)
-            update = {"executor": executor, "last_checked": _time(_text(seen))} if holds else {}
-            completed.append(vim.model_copy(update=update))
-        return completed
+            if not isinstance(held, list) or not isinstance(ttl_ms, int) or ttl_ms <= 0:
+                continue
+            seen = seen if isinstance(seen, list) else [None] * len(theirs)
+            for vim, lease, time in zip(theirs, held, seen, strict=True):
+                if _text(lease) == _lease_of(vim):
+                    held_by[vim.id] = {"executor": executor, "last_checked": _time(_text(time))}
+        return [vim.model_copy(update=held_by.get(vim.id, {})) for vim in vims]
 
     def report(self, vims: Sequence[Vim]) -> list[LeaseReport]:
         """The leases of these registered VIMs. Every executor that lives is asked: none that holds one is missed."""
@@ -156,6 +167,11 @@ def differences(wanted: str | None, lease: str | None, holders: Sequence[Holding
     if len(right) != 1:
         found.append("no executor holds it" if not right else f"{len(right)} executors hold it")
     return found
+
+
+def _chunks(vims: Sequence[Vim]) -> Iterator[Sequence[Vim]]:
+    for start in range(0, len(vims), BULK):
+        yield vims[start : start + BULK]
 
 
 def _lease_of(vim: Vim) -> str:

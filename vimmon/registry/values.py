@@ -1,16 +1,17 @@
 """What the registry hands out besides a Vim, and the bounds of what it takes in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from vimmon.errors import InvalidInput
-from vimmon.vim import VimStatus, VimType
+from vimmon.vim import Vim, VimStatus, VimType
 
 PROBE_MAX = 8000
 SEQ_MAX = 2**63 - 1
+SHOWN_MAX = 500
 
 # A VIM's id, and what its lease key and its status key must say; None: not to be told at first sight.
 Expected = tuple[str, str | None, str | None]
@@ -77,6 +78,39 @@ class Purged:
 
     vims: int
     changes: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which VIMs: of this status, with this text in their name or at the beginning of their id; pages count from 1."""
+
+    status: VimStatus | None = None
+    text: str = ""
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A VIM's status became `new`. `at` is UTC, without a zone: there may be many."""
+
+    at: datetime
+    old: VimStatus
+    new: VimStatus
+
+
+@dataclass(frozen=True)
+class Showing:
+    """`now`: the database's time; `vims`: at most SHOWN_MAX, those that are not REACHABLE first, of them the latest to
+    become so; `found`: how many there are on all pages; `moves`: of these VIMs since `known_from`, the oldest first."""
+
+    now: datetime
+    by_status: Mapping[VimStatus, int]
+    found: int
+    page: int
+    pages: int
+    vims: Sequence[Vim]
+    known_from: datetime
+    moves: Mapping[str, Sequence[Moved]]
 
 
 def trouble_with(text: str, limit: int) -> str | None:

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
 
-from vimmon.cli.output import printable, short_executor
+from vimmon.cli.output import printable
 from vimmon.cli.watch.screen import Line, Span
+from vimmon.telling import short_executor
 from vimmon.vim import Vim, VimStatus
 
 SGR = {
