@@ -15,6 +15,12 @@ ASSIGNMENT = (
     b'"probe":{"kind":"http","preset":"keystone","auth_url":"http://h:1","interval_s":5}}'
 )
 
+VIM = (
+    b'{"id": "0b9c2ba4-e88f-4cde-9f0f-1e2d3c4b5a69", "name": "tokyo", "type": "openstack", "tenant_id": "abc",'
+    b' "auth_url": "http://h:1/v3", "extra": {"vimmon": {"status": "UNKNOWN", "since": "2026"}}}'
+)
+OTHER = b'{"id": "x", "name": "\\u0000", "type": "vmware", "auth_url": 1, "auth_cred": {"password": "s3cr3tpassw0rd"}}'
+
 
 @dataclass(frozen=True)
 class Target:
@@ -92,6 +98,25 @@ TARGETS: Final = {
     ),
     "keystone": Target(
         targets.keystone, (b'{"versions": {"values": [{"id": "v3.14"}]}}', b'{"version": []}', b"<html>")
+    ),
+    "tacker": Target(
+        targets.tacker,
+        (
+            b'{"vims": [%s, %s], "vims_links": [{"rel": "next", "href": "http://h/v1.0/vims?marker=x"}]}'
+            % (VIM, OTHER),
+            b'{"vims": [%s, %s]}' % (VIM, VIM.replace(b"0b9", b"0b8")),
+            b'{"vims": [%s, "", null, [], {"id": []}], "vims_links": {}}'
+            % VIM.replace(b"http://", b"http://s3cr3tpassw0rd@"),
+            b'{"vims": [], "vims_links": [{"rel": "next", "href": "http://[::1"}]}',
+        ),
+    ),
+    "following": Target(
+        targets.following,
+        (
+            b'began_ms=1\nread_ms=2\nfailed=1\nerror="away"\nfollowed=7\nskipped=1\ninterval_s=60',
+            b'doubt={"times": 1, "missing": ["a"], "out_of": 4, "since_ms": 5}\nfailed=9223372036854775807',
+            b'not_watched=[{"id": "a", "name": "b", "reason": "c"}]\ninterval_s=1e300\nbegan_ms=-9223372036854775808',
+        ),
     ),
     "metrics": Target(
         metrics.run,

@@ -18,7 +18,7 @@ from vimmon.actions.probing.http import _url
 from vimmon.actions.probing.presets import PRESETS, judge_keystone
 from vimmon.cli.probe_option import for_update, parse_probe_option
 from vimmon.conductor.methods import answer_from_cache
-from vimmon.errors import InvalidInput, SettingsError, VimmonError
+from vimmon.errors import InvalidInput, SettingsError, TackerUnreadable, VimmonError
 from vimmon.lease.acl import executor_access
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
@@ -42,6 +42,10 @@ from vimmon.messages import (
 )
 from vimmon.probes import HttpPreset, HttpProbe, parse_probe, probe_for
 from vimmon.settings import Settings, load_settings
+from vimmon.tacker.client import read_page
+from vimmon.tacker.following import following_of
+from vimmon.tacker.listing import read_listing
+from vimmon.tacker.plan import plan, told_apart
 from vimmon.vim import VimStatus, VimType, check_name, parse_auth_url
 
 REPLIES: Final = "vimmon:rpc:replies:"
@@ -202,3 +206,40 @@ def keystone(data: bytes) -> None:
     for code in (200, 300):
         said = judge_keystone(KEYSTONE_PROBE, code, data)
         assert said is None or said.isprintable()
+
+
+def tacker(data: bytes) -> None:
+    """A page of Tacker's list."""
+    try:
+        entries, marker = read_page(data)
+    except TackerUnreadable as refused:
+        keeps_secret(refused)
+        return
+    assert marker is None or marker
+    found = read_listing(entries)
+    assert set(found.watched) <= found.mentioned
+    assert not set(found.watched) & {one.vim_id for one in found.not_watched}
+    for skipped in found.not_watched:
+        assert SECRET not in skipped.reason or not skipped.reason.startswith("auth_url")
+        orjson.dumps([skipped.vim_id, skipped.name, skipped.reason])
+    planned = plan(found, [], None, now_ms=1)
+    names = [naming.name for naming in planned.register]
+    assert len(set(names)) == len(names) == len(found.watched)
+    for naming in planned.register:
+        for name in (naming.name, *told_apart(naming.listed)):
+            check_name(name)
+        parse_auth_url(naming.listed.auth_url)
+        assert SECRET not in naming.listed.auth_url.partition("://")[2].rpartition("@")[0]
+
+
+def following(data: bytes) -> None:
+    """What stands in Redis of following Tacker: lines FIELD=VALUE."""
+    fields = {field: value for field, _, value in (line.partition(b"=") for line in data.split(b"\n"))}
+    said = following_of(fields)
+    for problem, remedy in said.troubles(2_000_000_000_000):
+        assert problem
+        assert remedy
+    assert (
+        following_of({name.encode(): orjson.dumps(value) for name, value in said.model_dump(mode="json").items()})
+        == said
+    )

@@ -175,8 +175,10 @@ def test_no_credential_of_a_vim_is_asked_for_or_kept(
     ground.tacker.page = 1
     sync = ground.sync(tacker_give_status=give)
     sync.run_once()
+    ground.tacker.hidden = {ids[0]}
+    assert sync.run_once().followed == 3
     del ground.tacker.vims[ids[0]]
-    sync.run_once()
+    assert sync.run_once().followed == 2
     listed = [asked for asked in ground.tacker.asked if asked.path == "/v1.0/vims"]
     assert listed
     assert not any("auth_cred" in asked.query["fields"] for asked in listed)
@@ -219,3 +221,11 @@ def test_five_thousand_vims_cost_less_than_two_seconds_of_cpu_a_pass(ground: Gro
     took_s = time.process_time() - began
     assert (passed.followed, passed.done.registered, passed.done.updated) == (5000, 0, 0)
     assert took_s < 2
+
+
+@pytest.mark.parametrize("tenant", ["", "../..", "a\nb", "x" * 65, None, 7])
+def test_an_odd_project_is_no_part_of_a_name(ground: Ground, tenant: object) -> None:
+    ground.registry.register("tokyo", URL)
+    tokyo = ground.tacker.add("tokyo", tenant_id=tenant)
+    ground.run()
+    assert ground.names()[tokyo] == f"tokyo@{tokyo[:8]}"

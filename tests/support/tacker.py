@@ -49,11 +49,12 @@ def not_found(vim_id: str) -> Answer:
 
 class TackerServer:
     """`vims`: what it lists, in this order; `page`: its pagination_max_limit; `wrong`: asked first for each request,
-    None: as it should be; `asked`: all requests so far."""
+    None: as it should be; `asked`: all requests so far; `hidden`: VIMs that it has and does not list."""
 
     def __init__(self) -> None:
         self.vims: dict[str, dict[str, Any]] = {}
         self.page: int | None = None
+        self.hidden: set[str] = set()
         self.wrong: Callable[[Asked], Answer | None] = lambda _: None
         self.asked: list[Asked] = []
         self.stopped = threading.Event()
@@ -97,7 +98,7 @@ class TackerServer:
         return answer({"vim": self.vims[vim_id]})
 
     def listing(self, query: Mapping[str, list[str]]) -> dict[str, object]:
-        vims = list(self.vims.values())
+        vims = [vim for vim in self.vims.values() if vim["id"] not in self.hidden]
         limit = self.page
         marker = query.get("marker", [None])[0]
         if limit is not None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vimmon.tacker.listing import Listed, Listing
+from vimmon.tacker.listing import Listed, Listing, read_listing
 from vimmon.tacker.plan import NO_NAME, Doubt, TackerPlan, is_large, plan
 from vimmon.vim import NAME_MAX, Vim, VimOrigin, VimStatus, VimType
 
@@ -183,3 +183,11 @@ def test_one_for_which_every_name_is_taken_is_not_watched_and_said_so() -> None:
     found = plan(listing(1, 2, names={1: "tokyo", 2: "osaka"}), by_hand, None, now_ms=1)
     assert [naming.name for naming in found.register] == ["osaka"]
     assert [(one.vim_id, one.reason) for one in found.not_watched] == [(vim_id(1), NO_NAME)]
+
+
+def test_of_two_entries_with_one_id_the_first_counts() -> None:
+    good = {"id": vim_id(1), "name": "a", "type": "openstack", "auth_url": URL}
+    bad = good | {"type": "vmware"}
+    for entries, watched, skipped in (([good, bad], 1, 0), ([bad, good, bad], 0, 1), ([{}, {}], 0, 2)):
+        found = read_listing(entries)
+        assert (len(found.watched), len(found.not_watched)) == (watched, skipped)

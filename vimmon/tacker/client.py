@@ -110,11 +110,7 @@ class TackerClient:
         with closing(self._ask("GET", PATH, params=params)) as response:
             if response.status_code != 200:
                 raise _trouble(response)
-            answer = _json(self._body(response))
-        page = answer.get("vims") if isinstance(answer, dict) else None
-        if not isinstance(answer, dict) or not isinstance(page, list):
-            raise TackerUnreadable("Tacker answered with something other than a list of VIMs")
-        return page, _marker(answer.get("vims_links", []))
+            return read_page(self._body(response))
 
     def _ask(self, method: str, path: str, **what: Any) -> Response:
         """An answer whose body has not been read."""
@@ -148,13 +144,24 @@ class TackerClient:
 AS_IT_COMES: dict[str, Any] = {"raise_exc": False, "redirect": False, "log": False, "stream": True}
 
 
+def read_page(body: bytes) -> tuple[list[object], str | None]:
+    """The entries of a page, and where the next one begins; None after the last. Raises TackerUnreadable."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise TackerUnreadable("Tacker's answer is not JSON, or not all of it has come") from None
+    page = answer.get("vims") if isinstance(answer, dict) else None
+    if not isinstance(page, list):
+        raise TackerUnreadable("Tacker answered with something other than a list of VIMs")
+    return page, _marker(answer.get("vims_links"))
+
+
 def _ids(page: list[object]) -> set[str]:
     ids = (entry.get("id") for entry in page if isinstance(entry, dict))
     return {vim_id for vim_id in ids if isinstance(vim_id, str)}
 
 
 def _marker(links: object) -> str | None:
-    """Where the next page begins; None after the last."""
     for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("rel") == "next" and isinstance(link.get("href"), str):
             try:
@@ -165,13 +172,6 @@ def _marker(links: object) -> str | None:
                 raise TackerUnreadable("Tacker's list has a next page that cannot be found: its link has no marker")
             return markers[0]
     return None
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise TackerUnreadable("Tacker's answer is not JSON, or not all of it has come") from None
 
 
 def _error_type(body: bytes) -> object:

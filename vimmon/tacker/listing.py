@@ -3,6 +3,7 @@
 Of each entry only the fields of FIELDS are looked at; a credential that stands beside them goes no further.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ FIELDS = ("id", "name", "type", "auth_url", "tenant_id")
 EXTRA_FIELD = "extra"  # asked for only where statuses are given back
 EXTRA_KEY = "vimmon"
 TYPES = {"openstack": VimType.OPENSTACK, "kubernetes": VimType.KUBERNETES}
+TENANT = re.compile(r"[A-Za-z0-9-]{1,64}")
 SHOWN_MAX = 100  # of what cannot be read; the whole may be anything
 
 
@@ -75,7 +77,7 @@ def _read(entry: object) -> Listed | NotWatched:
             check_name(_text(entry, "name")),
             _type(_text(entry, "type")),
             _auth_url(_text(entry, "auth_url")),
-            _shown(entry.get("tenant_id")),
+            _tenant(entry.get("tenant_id")),
             _told(entry.get(EXTRA_FIELD)),
         )
     except InvalidInput as trouble:
@@ -98,6 +100,11 @@ def _type(text: str) -> VimType:
 def _auth_url(text: str) -> str:
     parse_auth_url(text)
     return text
+
+
+def _tenant(value: object) -> str:
+    """As a part of a name it must not spoil that."""
+    return value if isinstance(value, str) and TENANT.fullmatch(value) else ""
 
 
 def _told(extra: object) -> tuple[str, str] | None:

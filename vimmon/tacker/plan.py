@@ -111,7 +111,6 @@ def name_all(followed: Iterable[Listed], staying: Mapping[str, Vim], by_hand: It
         else:
             waiting.append(listed)
     waiting.sort(key=lambda listed: (listed.vim_id not in staying, listed.vim_id))
-    in_use = {vim.name for vim in staying.values()}
     for listed in waiting:
         vim = staying.get(listed.vim_id)
         if listed.name not in taken:
@@ -119,7 +118,7 @@ def name_all(followed: Iterable[Listed], staying: Mapping[str, Vim], by_hand: It
         elif vim is not None and vim.name in told_apart(listed) and vim.name not in taken:
             name = vim.name
         else:
-            free = [one for one in told_apart(listed) if one not in taken and one not in in_use]
+            free = [one for one in told_apart(listed) if one not in taken]
             if not free:
                 continue
             name = free[0]
