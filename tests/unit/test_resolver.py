@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vimmon.actions.probing.lookups import SLOW_S
 from vimmon.actions.probing.reasons import Trouble
 from vimmon.actions.probing.resolver import Resolver
 from vimmon.vim import VimStatus
@@ -231,6 +232,38 @@ async def test_a_hanging_name_does_not_hold_up_another(names: Names) -> None:
     held.set()
     assert await slow == ["192.0.2.1"]
     resolver.close()
+
+
+async def test_names_that_hang_do_not_keep_a_new_one_waiting_for_as_long_as_they_hang(names: Names) -> None:
+    names.answers["new"] = names.answers["newer"] = ["192.0.2.1"]
+    held = threading.Event()
+
+    def getaddrinfo(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        if host.startswith(b"dead"):
+            held.wait(60)
+            raise SERVERS_FAIL
+        return names.getaddrinfo(host, port, type=type)
+
+    before = set(threading.enumerate())
+    resolver = Resolver(threads=2, retry_s=0, getaddrinfo=getaddrinfo)
+    dead = [asyncio.create_task(ips(resolver, f"dead-{number}", 60)) for number in range(6)]
+    await asyncio.sleep(0)
+    assert await ips(resolver, "new", 20) == ["192.0.2.1"]
+    assert not any(task.done() for task in dead)
+    held.set()
+    for found in await asyncio.gather(*dead, return_exceptions=True):
+        assert isinstance(found, Trouble)
+    held.clear()
+    again = [asyncio.create_task(ips(resolver, f"dead-{number}", 60)) for number in range(6)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(SLOW_S):
+        assert await ips(resolver, "newer") == ["192.0.2.1"], "they are known to hang, and take no thread of others"
+    held.set()
+    await asyncio.gather(*again, return_exceptions=True)
+    resolver.close()
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
 
 
 async def test_without_a_thread_nothing_can_be_said_of_the_vim(

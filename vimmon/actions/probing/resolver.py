@@ -1,15 +1,12 @@
 """Finds the addresses of a VIM's host without ever blocking the loop, and remembers the last good ones.
 
-Lookups run in a few threads of their own: when the name servers are dead, each lookup may hang for half a minute, and
+Lookups run in threads of their own (`lookups`): when the name servers are dead, each may hang for half a minute, and
 nothing else must wait behind it. A name that was resolved once is answered from memory at once, and looked up again in
 the background when `ttl_s` has passed; if the name servers fail then, the last good addresses stay in use.
 """
 
 import asyncio
-import contextlib
-import queue
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any
 
+from vimmon.actions.probing.lookups import GetAddrInfo, Lookups
 from vimmon.actions.probing.reasons import Trouble, cannot_probe, of_connecting, unreachable
 from vimmon.probe_checks import target_of
 from vimmon.probes import Outcome
@@ -26,8 +24,6 @@ ADDRESSES_MAX = 100  # of one name
 NAMES_MAX = 50_000
 NOT_FOUND = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5), getattr(socket, "EAI_ADDRFAMILY", -9)})
 NO_SUCH_NAME = unreachable("name not found")
-
-GetAddrInfo = Callable[..., list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -78,14 +74,11 @@ class Resolver:
     ) -> None:
         self._ttl_s = ttl_s
         self._retry_s = retry_s
-        self._getaddrinfo = getaddrinfo
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._known: dict[str, _Known] = {}
         self._asked: dict[str, asyncio.Future[_Known]] = {}  # lookups under way, one for each name
-        self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._threads_max = threads
-        self._threads: list[threading.Thread] = []
+        self._lookups = Lookups(getaddrinfo, threads, self._finish)
 
     async def addresses(self, host: str, port: int, timeout_s: float) -> Sequence[Address]:
         """The addresses of `host`, families in turn, the preferred first. An IP address is its own answer.
@@ -121,40 +114,16 @@ class Resolver:
 
     def close(self) -> None:
         """Let the threads end. One that hangs in a lookup does not hold up the process's exit."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        self._lookups.close()
         for lookup in self._asked.values():
             lookup.cancel()
 
     def _look_up(self, host: str) -> asyncio.Future[_Known]:
         lookup = self._asked.get(host)
         if lookup is None:
-            if len(self._threads) < min(self._threads_max, len(self._asked) + 1):
-                self._add_thread()
+            self._lookups.look_up(host)
             lookup = self._asked[host] = self._loop.create_future()
-            self._jobs.put(host)
         return lookup
-
-    def _add_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name="vimmon-resolver", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # "can't start new thread": the others will do, if there are any
-            if not self._threads:
-                raise Trouble(cannot_probe("no thread can be started to look names up")) from None
-        else:
-            self._threads.append(thread)
-
-    def _work(self) -> None:
-        while (host := self._jobs.get()) is not None:
-            found: list[tuple[Any, ...]] | Exception
-            try:
-                # Bytes: the idna codec has nothing to do with a name that is ASCII already.
-                found = self._getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM)
-            except Exception as error:  # noqa: BLE001 - told to those who wait, in the loop
-                found = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
-                self._loop.call_soon_threadsafe(self._finish, host, found)
 
     def _finish(self, host: str, found: list[tuple[Any, ...]] | Exception) -> None:
         lookup = self._asked.pop(host)
