@@ -8,7 +8,8 @@ import pytest
 from tests.integration.following import Ground, enter_all, reported
 from tests.support.tacker import SECRET
 from vimmon.errors import TackerBusy
-from vimmon.vim import VimStatus
+from vimmon.tacker.carrying import Done, carry_out
+from vimmon.vim import VimOrigin, VimStatus
 
 URL = "http://127.0.0.1:5000/v3"
 
@@ -129,9 +130,11 @@ def test_names_that_were_exchanged_in_tacker_are_exchanged_here_after_two_passes
     assert {ground.vim(a).generation, ground.vim(b).generation} == {1}
 
 
-def test_a_vim_of_another_type_is_watched_anew_as_that(ground: Ground) -> None:
+@pytest.mark.parametrize("page", [None, 1])
+def test_a_vim_of_another_type_is_watched_anew_as_that(ground: Ground, page: int | None) -> None:
     tokyo = ground.tacker.add("tokyo", "https://10.0.0.1:6443")
     ground.run()
+    ground.tacker.page = page
     ground.tacker.vims[tokyo]["type"] = "kubernetes"
     for _ in range(2):
         ground.run()
@@ -229,3 +232,23 @@ def test_an_odd_project_is_no_part_of_a_name(ground: Ground, tenant: object) -> 
     tokyo = ground.tacker.add("tokyo", tenant_id=tenant)
     ground.run()
     assert ground.names()[tokyo] == f"tokyo@{tokyo[:8]}"
+
+
+def test_who_was_quicker_is_no_trouble(ground: Ground) -> None:
+    gone = ground.tacker.add("gone")
+    ground.run()
+    del ground.tacker.vims[gone]
+    new = ground.tacker.add("new")
+    found = ground.sync().look().plan
+    ground.registry.deregister(gone)
+    ground.registry.register("new", URL, vim_id=new, origin=VimOrigin.TACKER)
+    done = carry_out(found, ground.registry, before_each=lambda: True)
+    assert done == Done()
+    assert ground.names() == {new: "new"}
+
+
+def test_what_tacker_lists_of_a_vim_by_hand_is_told_nothing(ground: Ground) -> None:
+    tokyo = ground.tacker.add("tokyo")
+    ground.registry.register("mine", URL, vim_id=tokyo)
+    ground.bench.vims.record_statuses([reported(ground, tokyo)])
+    assert ground.sync(tacker_give_status=True).run_once().given == 0

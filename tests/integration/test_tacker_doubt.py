@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from tests.integration.following import Ground
+from tests.integration.following import Ground, reported
 from tests.support.tacker import Answer
 from vimmon.conductor.families import families
 from vimmon.conductor.reading import read_redis
@@ -59,6 +59,15 @@ def test_a_look_does_not_count(emptied: Ground) -> None:
         assert emptied.sync().look().plan.doubt is not None
     assert emptied.said().doubt is None
     assert len(emptied.sync().look(believe=True).plan.deregister) == 4
+
+
+def test_nor_is_tacker_told_anything_meanwhile(ground: Ground) -> None:
+    ids = [ground.tacker.add(f"vim-{number}") for number in range(4)]
+    ground.run()
+    ground.bench.vims.record_statuses([reported(ground, ids[0])])
+    ground.tacker.hidden = set(ids[1:])
+    sync = ground.sync(tacker_give_status=True)
+    assert (sync.run_once().given, sync.run_once().given, sync.run_once().given) == (0, 0, 1)
 
 
 def test_when_the_vims_are_back_all_is_as_it_was(emptied: Ground) -> None:

@@ -191,3 +191,13 @@ def test_of_two_entries_with_one_id_the_first_counts() -> None:
     for entries, watched, skipped in (([good, bad], 1, 0), ([bad, good, bad], 0, 1), ([{}, {}], 0, 2)):
         found = read_listing(entries)
         assert (len(found.watched), len(found.not_watched)) == (watched, skipped)
+
+
+def test_a_vim_that_can_no_longer_be_understood_keeps_its_name() -> None:
+    found = plan(
+        Listing(listing(2, names={2: "tokyo"}).watched, (), frozenset(map(vim_id, (1, 2)))),
+        [registered(1, "tokyo")],
+        None,
+        now_ms=1,
+    )
+    assert [naming.name for naming in found.register] == ["tokyo@tttttttt"]
