@@ -252,3 +252,9 @@ def test_what_tacker_lists_of_a_vim_by_hand_is_told_nothing(ground: Ground) -> N
     ground.registry.register("mine", URL, vim_id=tokyo)
     ground.bench.vims.record_statuses([reported(ground, tokyo)])
     assert ground.sync(tacker_give_status=True).run_once().given == 0
+
+
+def test_a_turn_that_another_has_taken_over_by_now_is_left_to_it(ground: Ground) -> None:
+    ground.tacker.add("tokyo")
+    ground.run(stopped=lambda: not ground.redis.set("vimmon:tacker:turn", "another", px=60_000))
+    assert ground.redis.get("vimmon:tacker:turn") == b"another"

@@ -9,7 +9,7 @@ from vimmon.conductor.families import families
 from vimmon.conductor.reading import read_redis
 from vimmon.errors import TackerUnreachable
 from vimmon.mistral.queue import JobQueue
-from vimmon.tacker.following import Doubted, Following, following_of
+from vimmon.tacker.following import following_of
 
 
 @pytest.fixture
@@ -132,18 +132,3 @@ def test_what_stands_in_redis_is_read_with_distrust(redis: Redis) -> None:
         {b"read_ms": b"oops", b"failed": b"-", b"doubt": b'{"times": 0}', b"error": b'"away"', b"x": b"y"}
     )
     assert (said.read_ms, said.failed, said.doubt, said.error) == (None, 0, None, "away")
-
-
-def test_what_is_wrong_is_said_with_what_to_do() -> None:
-    well = Following(began_ms=1000, read_ms=1000, interval_s=60)
-    assert well.troubles(181_000) == []
-    ((late, remedy),) = well.troubles(181_001)
-    assert "for 180 s; it was read every 60 s" in late
-    assert "VIMMON_TACKER_INTERVAL_S" in remedy
-    assert Following(began_ms=1000).troubles(10**9) == [], "nobody said how often"
-    ((failed, _),) = well.model_copy(update={"failed": 2, "error": "Tacker answered HTTP 503"}).troubles(10**9)
-    assert failed == "Tacker's list could not be read 2 times: Tacker answered HTTP 503"
-    doubt = Doubted(times=1, missing=("a", "b", "c"), out_of=4, since_ms=1)
-    ((doubted, remedy),) = well.model_copy(update={"doubt": doubt}).troubles(2000)
-    assert "lacks 3 of 4 VIMs, and is not believed: it has said so 1 of 3 times" in doubted
-    assert "--believe-loss" in remedy

@@ -12,7 +12,14 @@ from redis.retry import Retry
 from tests.integration.following import Ground, reported
 from tests.support.tacker import TOKEN, Answer, Asked, TackerServer, answer
 from vimmon.embedded.process import free_port
-from vimmon.errors import RedisUnreachable, SettingsError, TackerRefused, TackerUnreachable, TackerUnreadable
+from vimmon.errors import (
+    RedisUnreachable,
+    SchemaOutdated,
+    SettingsError,
+    TackerRefused,
+    TackerUnreachable,
+    TackerUnreadable,
+)
 from vimmon.tacker import client
 from vimmon.tacker.client import TackerClient
 from vimmon.tacker.sync import TackerSync
@@ -267,6 +274,21 @@ def test_what_is_odd_about_one_vim_is_no_reason_not_to_change_the_others(ground:
     assert [one.vim_id for one in passed.done.failed] == [tokyo]
     assert ground.vim(osaka).auth_url == "http://10.0.0.2/v3"
     assert tokyo in [one.id for one in ground.said().not_watched]
+
+
+def test_a_database_that_goes_away_in_the_middle_ends_the_pass_and_is_said(ground: Ground) -> None:
+    for name in ("a", "b", "c"):
+        ground.tacker.add(name)
+
+    def stopped() -> bool:
+        if len(ground.registry.list()) == 1:
+            with ground.bench.engine.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE vims RENAME TO elsewhere")
+        return False
+
+    with pytest.raises(SchemaOutdated) as caught:
+        ground.run(stopped=stopped)
+    assert (ground.said().failed, ground.said().error) == (1, str(caught.value))
 
 
 def test_with_a_login_the_token_is_shown_to_tacker_alone_and_is_renewed_when_it_is_refused(ground: Ground) -> None:

@@ -28,7 +28,7 @@ def enter(connection: Connection, vim_id: str, columns: dict[str, Any]) -> None:
         if before is None:
             _insert(connection, vim_id, columns)
             return
-        clean = {"deleted_at": None, "cleaned_at": None, "reason": None, "holder": None, "execution_id": None}
+        clean = {"deleted_at": None, "cleaned_at": None, "reason": None, "execution_id": None}
         generation = before.generation + 1
         statement = update(VIMS).where(VIMS.c.id == vim_id)
         connection.execute(statement.values(**columns, **clean, generation=generation, starts=0))

@@ -1,15 +1,14 @@
-"""What became of following Tacker, as it stands in the hash `vimmon:tacker`, and what an operator should know of it."""
+"""What became of following Tacker, as it stands in the hash `vimmon:tacker`."""
 
 from collections.abc import Mapping
 
 import orjson
 from pydantic import Field, ValidationError
 
-from vimmon.tacker.plan import TIMES, Doubt
+from vimmon.tacker.plan import Doubt
 from vimmon.vim import Frozen
 
 MOST = 2**53
-LATE = 3  # intervals without a list
 
 
 class Skipped(Frozen):
@@ -48,30 +47,6 @@ class Following(Frozen):
         if self.doubt is None:
             return None
         return Doubt(self.doubt.times, frozenset(self.doubt.missing), self.doubt.out_of, self.doubt.since_ms)
-
-    def troubles(self, now_ms: int) -> list[tuple[str, str]]:
-        """What is wrong at this time of Redis's clock, each with what to do about it."""
-        found = []
-        if self.doubt is not None:
-            lacks = f"Tacker's list lacks {len(self.doubt.missing)} of {self.doubt.out_of} VIMs, and is not believed"
-            said = f"it has said so {self.doubt.times} of {TIMES} times"
-            found.append((f"{lacks}: {said}", "If it is right: vimmon tacker sync --believe-loss"))
-        if self.failed:
-            times = "once" if self.failed == 1 else f"{self.failed} times"
-            found.append(
-                (f"Tacker's list could not be read {times}: {self.error}", "Try it: vimmon tacker sync --dry-run")
-            )
-        elif self.interval_s is not None and self.began_ms is not None:
-            silent_s = (now_ms - self.began_ms) / 1000
-            if silent_s > LATE * self.interval_s:
-                found.append(
-                    (
-                        f"Nobody has read Tacker's list for {silent_s:.0f} s; it was read every {self.interval_s:g} s",
-                        "Run a conductor with VIMMON_TACKER_INTERVAL_S. If Tacker is to be followed no longer:"
-                        " redis-cli DEL vimmon:tacker",
-                    )
-                )
-        return found
 
 
 def following_of(raw: Mapping[bytes, bytes]) -> Following:
