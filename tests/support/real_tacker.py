@@ -171,9 +171,10 @@ class Tacker:
                 return False
 
     def _remove_queues(self) -> None:
-        for queue in [f"{topic}.{self._name}" for topic in TOPICS] + list(TOPICS):
-            with self._broker.channel() as channel, suppress(NotFound, PreconditionFailed):
-                channel.queue_delete(queue, if_unused=True)
+        for topic in TOPICS:
+            for queue, shared in ((f"{topic}.{self._name}", False), (topic, True)):
+                with self._broker.channel() as channel, suppress(NotFound, PreconditionFailed):
+                    channel.queue_delete(queue, if_unused=shared)
         with self._broker.channel() as channel, suppress(NotFound):
             channel.exchange_delete(self._name)
 
