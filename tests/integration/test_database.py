@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, Engine, make_url, select, text, update
+from sqlalchemy import Connection, Engine, Executable, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from tests.integration.databases import registered, servers_only
@@ -16,7 +16,7 @@ from vimmon.registry import database
 from vimmon.registry.database import check_schema, open_engine, upgrade
 from vimmon.registry.models import VIMS, utc_now
 from vimmon.registry.store import Report, VimStore
-from vimmon.registry.transactions import reaching, read, write
+from vimmon.registry.transactions import reaching, read, write, write_at_once
 from vimmon.vim import VimStatus
 
 SECRET = "s3cret"
@@ -158,33 +158,71 @@ KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 WHO = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
 
 
-@servers_only
-def test_a_connection_that_ends_within_a_transaction_is_trouble_once(engine: Engine, migrated_url: str) -> None:
-    kind = engine.dialect.name
-    store, killer = VimStore(engine), open_engine(migrated_url)
-    registered(store)
+class Killer:
+    """Work that has its own connection killed, as often as it is told, and then goes on, or does not."""
 
-    def dies(connection: Connection) -> None:
+    def __init__(self, url: str, *, times: int, then: Executable | None) -> None:
+        self._engine = open_engine(url)
+        self._times = times
+        self._then = then
+        self.runs = 0
+
+    def __call__(self, connection: Connection) -> None:
+        self.runs += 1
+        kind = connection.dialect.name
         victim = connection.execute(text(WHO[kind])).scalar_one()
-        with killer.begin() as other:
-            other.execute(text(KILL[kind].format(victim)))
-        connection.execute(select(VIMS))
+        if self.runs <= self._times:
+            with self._engine.begin() as other:
+                other.execute(text(KILL[kind].format(victim)))
+        if self._then is not None:
+            connection.execute(self._then)
+        self._engine.dispose()
 
+
+@servers_only
+@pytest.mark.parametrize("run", [read, write, write_at_once])
+def test_work_whose_connection_ends_before_it_is_committed_is_run_once_more(
+    engine: Engine, migrated_url: str, run: Callable[[Engine, Callable[[Connection], None]], None]
+) -> None:
+    once, always = (Killer(migrated_url, times=times, then=select(VIMS)) for times in (1, 9))
+    run(engine, once)
+    assert once.runs == 2
     with pytest.raises(DatabaseUnreachable):
-        write(engine, dies)
-    assert len(store.list()) == 1
-    killer.dispose()
+        run(engine, always)
+    assert always.runs == 2
+    assert VimStore(engine).list() == []
+
+
+@servers_only
+def test_work_whose_connection_ends_at_its_commit_is_trouble_and_is_not_repeated(
+    engine: Engine, migrated_url: str
+) -> None:
+    work = Killer(migrated_url, times=1, then=None)
+    with pytest.raises(DatabaseUnreachable):
+        write(engine, work)
+    assert work.runs == 1
 
 
 @servers_only
 def test_a_connection_that_ended_while_idle_is_replaced(engine: Engine, migrated_url: str) -> None:
     kind = engine.dialect.name
     mine, killer = open_engine(migrated_url), open_engine(migrated_url)
-    with mine.connect() as connection:
-        victim = connection.execute(text(WHO[kind])).scalar_one()
-    with killer.begin() as other:
-        other.execute(text(KILL[kind].format(victim)))
-    assert VimStore(mine).list() == []
+    store = VimStore(mine)
+    report = Report("vim-1", "vim-1-a1", VimStatus.REACHABLE, None, "h", "")
+    works: list[Callable[[], object]] = [
+        lambda: registered(store),
+        store.list,
+        lambda: store.record_statuses([report]),
+        lambda: store.record_statuses([report, report]),
+        lambda: store.rename("vim-1", "another"),
+    ]
+    for work in works:
+        with mine.connect() as connection:
+            victim = connection.execute(text(WHO[kind])).scalar_one()
+        with killer.begin() as other:
+            other.execute(text(KILL[kind].format(victim)))
+        work()
+    assert (store.get("another").status, len(store.history("vim-1"))) == (VimStatus.REACHABLE, 1)
     mine.dispose()
     killer.dispose()
 

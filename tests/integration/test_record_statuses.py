@@ -1,15 +1,16 @@
 """The hot path: a batch of status reports, one transaction, a constant number of statements."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, select, text
+from sqlalchemy import Connection, Engine, String, cast, event, func, insert, select, text, true
 
 from tests.integration.databases import registered
 from vimmon.errors import BatchFailed
-from vimmon.registry import recording
+from vimmon.registry import at_once, recording
 from vimmon.registry.database import open_engine, upgrade
 from vimmon.registry.models import STATUS_CHANGES, VIMS
 from vimmon.registry.store import Recorded, RecordVerdict, Report, RowState, VimStore
@@ -84,31 +85,48 @@ def test_a_seq_that_is_not_newer_changes_not_one_column(store: VimStore, engine:
 
 
 BREACHES = {
-    "action": (replace(GOOD, action_id="other", seq=9), "vim-1"),
-    "seq": (replace(GOOD, seq=5), "vim-1"),
-    "holder": (replace(GOOD, holder="other", seq=9), "vim-1"),
+    "action": replace(GOOD, action_id="other", seq=9),
+    "seq": replace(GOOD, seq=5),
+    "holder": replace(GOOD, holder="other", seq=9),
 }
 
 
-@pytest.mark.parametrize(("report", "vim_id"), BREACHES.values(), ids=BREACHES)
+def gullible(row: RowState | None, report: Report) -> Recorded:
+    assert row is not None
+    after = replace(row, status=report.status, seq=report.seq or row.seq + 1, holder=report.holder)
+    return Recorded(RecordVerdict.APPLIED, after, row.status)
+
+
+@pytest.mark.parametrize("report", BREACHES.values(), ids=BREACHES)
 def test_the_update_refuses_what_the_decision_wrongly_let_pass(
-    store: VimStore, engine: Engine, monkeypatch: pytest.MonkeyPatch, report: Report, vim_id: str
+    store: VimStore, engine: Engine, monkeypatch: pytest.MonkeyPatch, report: Report
 ) -> None:
     registered(store)
     registered(store, "vim-2")
     store.record_statuses([GOOD])
     before = rows(engine)
-
-    def gullible(row: RowState | None, report: Report) -> Recorded:
-        assert row is not None
-        after = replace(row, status=report.status, seq=report.seq or row.seq + 1, holder=report.holder)
-        return Recorded(RecordVerdict.APPLIED, after, row.status)
-
     monkeypatch.setattr(recording, "decide", gullible)
     innocent = Report("vim-2", "vim-2-a1", U, None, "h", None)
     with pytest.raises(BatchFailed, match="1 of 2"):
-        store.record_statuses([innocent, replace(report, status=U)])
+        store.record_statuses([innocent, innocent, replace(report, status=U)])
     assert rows(engine) == before
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("report", BREACHES.values(), ids=BREACHES)
+def test_the_one_statement_refuses_what_the_decision_would_let_pass(
+    store: VimStore, engine: Engine, monkeypatch: pytest.MonkeyPatch, report: Report
+) -> None:
+    registered(store)
+    registered(store, "vim-2")
+    store.record_statuses([GOOD])
+    before = store.get("vim-1")
+    monkeypatch.setattr(at_once, "decide", gullible)
+    innocent = Report("vim-2", "vim-2-a1", U, None, "h", None)
+    with pytest.raises(BatchFailed, match="1 of 2"):
+        store.record_statuses([innocent, replace(report, status=U)])
+    assert store.get("vim-1") == before
+    assert store.get("vim-2").status == U
 
 
 def test_the_update_refuses_a_deregistered_vim_even_with_its_action(store: VimStore, engine: Engine) -> None:
@@ -116,11 +134,46 @@ def test_the_update_refuses_a_deregistered_vim_even_with_its_action(store: VimSt
     with engine.begin() as connection:  # as no method leaves it
         connection.execute(VIMS.update().values(deleted_at=VIMS.c.created_at))
         values = {"vim": "vim-1", "action": "vim-1-a1", "seq": 1, "by": "h", "new": R, "why": None}
-        vim = connection.execute(select(VIMS)).one()
-        values |= {"since": vim.created_at, "now": vim.created_at}
+        _, since, now = recording._lock(connection, ["vim-1"])
+        values |= {"since": since["vim-1"], "now": now}
         with pytest.raises(BatchFailed, match="0 of 1"):
             recording._write(connection, [values], [])
     assert verdicts(store.record_statuses([GOOD])) == [RecordVerdict.BAD_ACTION]
+
+
+MEANWHILE = {  # what another writes while a report waits for the row → what the report then finds
+    "another action": (
+        {"action_id": "a2", "generation": 2},
+        RecordVerdict.BAD_ACTION,
+        RowState(2, "a2", R, 5, "holder"),
+    ),
+    "a newer seq": ({"status_seq": 9}, RecordVerdict.KNOWN, RowState(1, "vim-1-a1", R, 9, "holder")),
+    "another holder": ({"holder": "h2"}, RecordVerdict.BAD_ACTION, RowState(1, "vim-1-a1", R, 5, "h2")),
+    "a reason": ({"reason": "other"}, RecordVerdict.APPLIED, RowState(1, "vim-1-a1", U, 6, "holder")),
+    "a status": ({"status": "UNKNOWN"}, RecordVerdict.APPLIED, RowState(1, "vim-1-a1", U, 6, "holder")),
+}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("columns", "verdict", "after"), MEANWHILE.values(), ids=MEANWHILE)
+def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
+    store: VimStore, engine: Engine, columns: dict[str, Any], verdict: RecordVerdict, after: RowState
+) -> None:
+    registered(store)
+    store.record_statuses([GOOD])
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    with ThreadPoolExecutor(1) as pool, engine.connect() as other:
+        other.execute(VIMS.update().values(**columns))
+        asked = pool.submit(store.record_statuses, [replace(GOOD, status=U, seq=6)])
+        while not other.execute(waits).scalar_one():
+            assert not asked.done()
+        other.commit()
+        [recorded] = asked.result()
+    old = VimStatus(columns.get("status", R))
+    assert recorded == Recorded(verdict, after, old)
+    vim, [*news, _] = store.get("vim-1"), store.history("vim-1")
+    assert (vim.status, vim.generation) == (after.status, after.generation)
+    assert [(change.old, change.new) for change in news] == ([(old, U)] if verdict is RecordVerdict.APPLIED else [])
 
 
 def test_each_of_several_reports_on_one_vim_sees_the_one_before(store: VimStore) -> None:
@@ -169,16 +222,25 @@ def count_statements(store: VimStore, engine: Engine, reports: Sequence[Report])
 def test_a_thousand_reports_take_as_many_statements_as_one(store: VimStore, engine: Engine) -> None:
     vims = [registered(store, f"vim-{number}") for number in range(100)]
     one, *others = [Report(vim.id, f"{vim.id}-a1", status, None, "h", "r") for vim in vims for status in [R, U] * 5]
-    statements = {"sqlite": 3, "postgresql": 2, "mysql": 4}[engine.dialect.name]
-    assert count_statements(store, engine, [one]) == count_statements(store, engine, others) == statements
+    for_one, for_many = {"sqlite": (3, 3), "postgresql": (1, 3), "mysql": (4, 4)}[engine.dialect.name]
+    assert count_statements(store, engine, [one]) == for_one
+    assert count_statements(store, engine, others) == for_many
     assert [len(store.history(vim.id)) for vim in vims] == [10] * 100
+    each_once = [Report(vim.id, f"{vim.id}-a1", R, None, "h", "r") for vim in vims]
+    assert count_statements(store, engine, each_once) == for_one
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(database_url: str) -> None:
     engine = open_engine(database_url)
     upgrade(engine)
-    vims = [registered(VimStore(engine), f"{number:036}") for number in range(200)]
+    vim = registered(VimStore(engine), "0" * 36)
+    numbers = func.generate_series(1, 5000).table_valued("number").render_derived()
+    number = cast(numbers.c.number, String)
+    apart = {"id": func.lpad(number, 36, "0"), "live_name": number}
+    copies = select(*(apart.get(one.name, one) for one in VIMS.c)).join(numbers, true())
+    with engine.begin() as connection:
+        connection.execute(insert(VIMS).from_select(list(VIMS.c), copies))
     plans: list[str] = []
 
     def explain(connection: Connection, _2: object, statement: str, parameters: Any, *_: object) -> None:
@@ -186,7 +248,9 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
             plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()))
 
     event.listen(engine, "before_cursor_execute", explain)
-    VimStore(engine).record_statuses([replace(GOOD, vim_id=vims[0].id, action_id=f"{vims[0].id}-a1")])
+    report = replace(GOOD, vim_id=vim.id, action_id=f"{vim.id}-a1")
+    VimStore(engine).record_statuses([report])
+    VimStore(engine).record_statuses([report, report])
     assert len(plans) == 2
     for plan in plans:
         assert "vims_pkey" in plan

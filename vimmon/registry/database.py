@@ -68,7 +68,7 @@ def open_engine(url: str) -> Engine:
     parsed = _parse(url)
     kind = parsed.get_backend_name()
     isolation = {} if kind == "sqlite" else {"isolation_level": "READ COMMITTED"}
-    engine = create_engine(parsed, pool_pre_ping=kind != "sqlite", connect_args=CONNECT_ARGS[kind], **isolation)
+    engine = create_engine(parsed, connect_args=CONNECT_ARGS[kind], **isolation)
 
     @event.listens_for(engine, "do_connect")
     def connect(

@@ -193,7 +193,7 @@ class VimStore:
         try:
             for report in reports:
                 recording.check(report)
-            return write(self._engine, lambda connection: recording.record(connection, reports)) if reports else []
+            return recording.record(self._engine, reports) if reports else []
         except InvalidInput as error:
             raise BatchFailed(str(error)) from error
         except DBAPIError as error:

@@ -1,11 +1,12 @@
 """Runs work in transactions, and says what an error of the database means: it is away, its tables are missing, two met.
 
-A transaction that lost to another (deadlock, serialization) is run again; every other trouble goes to the caller.
+A transaction that lost to another (deadlock, serialization) is run again, and so is one whose connection turns out to
+have ended while nobody used it; every other trouble goes to the caller.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -54,9 +55,8 @@ SQLITE_NO_TABLE = ("no such table", "no such column", "has no column named")
 
 
 def read(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """What `work` finds. Raises DatabaseUnreachable, SchemaOutdated."""
-    with reaching(engine), engine.connect().execution_options(**{READ_ONLY: True}) as connection:
-        return work(connection)
+    """What `work` finds. It may run twice. Raises DatabaseUnreachable, SchemaOutdated."""
+    return _run(engine, lambda: engine.connect().execution_options(**{READ_ONLY: True}), work)
 
 
 def write(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -64,16 +64,33 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
 
     Raises DatabaseUnreachable (then nobody knows whether it was committed), SchemaOutdated.
     """
+    return _run(engine, engine.begin, work)
+
+
+def write_at_once(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """The same for one statement, which commits by itself, and does no harm when it is carried out twice."""
+    return _run(engine, lambda: engine.connect().execution_options(isolation_level="AUTOCOMMIT"), work)
+
+
+def _run(
+    engine: Engine, connected: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+) -> T:
     with reaching(engine):
-        for _ in range(ATTEMPTS - 1):
+        for attempt in range(ATTEMPTS - 1):
             try:
-                with engine.begin() as connection:
+                with connected() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if not lost_to_another(error):
+                if not (lost_to_another(error) or (attempt == 0 and _was_gone(error))):
                     raise
-        with engine.begin() as connection:
+        with connected() as connection:
             return work(connection)
+
+
+def _was_gone(error: DBAPIError) -> bool:
+    """Whether a statement found its connection dead: nothing was committed, and the next connection is a new one. An
+    error that names no statement is one of connecting, or of committing."""
+    return error.connection_invalidated and error.statement is not None
 
 
 def clock(connection: Connection) -> datetime:
