@@ -1,10 +1,11 @@
 """The call and its envelope: JSON-RPC 2.0 over Redis lists, so that `redis-cli` or any language can make one.
 
 A request is read twice: first its envelope, to know whom to answer, then its parameters. What cannot be read is refused
-with the code that JSON-RPC gives it.
+with the code that JSON-RPC gives it. One of the usual form is read in one go; it is the same as read twice.
 """
 
 import re
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import orjson
@@ -54,6 +55,19 @@ class UpdateVim(Frozen):
     reason: str = Field(default="", max_length=500, pattern=r"^[^\x00-\x1f]*$")
 
 
+class UpdateCall(Frozen):
+    """An update_vim as monitors send it: envelope and parameters. `reply_to` is yet to be looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    jsonrpc: Literal["2.0"]
+    id: str
+    method: Literal["update_vim"]
+    params: UpdateVim
+    reply_to: str
+    expires_at: int | None = Field(default=None, lt=2**53)
+
+
 class Answer(Frozen):
     """The result of update_vim: the status passed in, or `bad_action`. `applied` False: this seq, or a newer one, was
     known already; then `status` and `seq` are the known ones."""
@@ -71,10 +85,18 @@ class Refusal(Exception):
         self.code, self.message, self.id, self.reply_to = code, message, id, reply_to
 
 
-def read_request(raw: bytes, *, replies_prefix: str) -> Request:
+def read_request(raw: bytes, *, replies_prefix: str) -> Request | UpdateCall:
     """The envelope of a request. Raises Refusal."""
     if len(raw) > REQUEST_MAX_BYTES:
         raise Refusal(INVALID_REQUEST, f"the request has {len(raw)} bytes, more than {REQUEST_MAX_BYTES}")
+    with suppress(ValidationError):
+        usual = UpdateCall.model_validate_json(raw)
+        if _may_answer(usual.reply_to, replies_prefix):
+            return usual
+    return _read_envelope(raw, replies_prefix)
+
+
+def _read_envelope(raw: bytes, replies_prefix: str) -> Request:
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -91,8 +113,10 @@ def read_request(raw: bytes, *, replies_prefix: str) -> Request:
         raise Refusal(INVALID_REQUEST, explain(error), id=known_id, reply_to=reply_to) from None
 
 
-def read_update_vim(request: Request) -> UpdateVim:
+def read_update_vim(request: Request | UpdateCall) -> UpdateVim:
     """The parameters of an update_vim. Raises Refusal that names the field."""
+    if isinstance(request, UpdateCall):
+        return request.params
     try:
         return UpdateVim.model_validate(request.params)
     except ValidationError as error:
@@ -125,9 +149,9 @@ def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int |
 
 
 def answer(id_: Id, result: Answer) -> bytes:
-    body: dict[str, Any] = {"status": result.status}
-    if not result.applied:
-        body |= {"applied": False, "seq": result.seq}
+    if result.applied:
+        return orjson.dumps({"jsonrpc": "2.0", "id": id_, "result": {"status": result.status}})
+    body = {"status": result.status, "applied": False, "seq": result.seq}
     return orjson.dumps({"jsonrpc": "2.0", "id": id_, "result": body})
 
 

@@ -23,6 +23,7 @@ from vimmon.messages import (
     Answer,
     Refusal,
     Request,
+    UpdateCall,
     answer,
     error,
     read_request,
@@ -145,7 +146,7 @@ class Conductor(Process):
         redis.delete(batch.taken)
         redis.zrem(KEYS.taken_index, batch.taken)
 
-    def _check(self, request: Request, outcome: Answer | Refusal) -> None:
+    def _check(self, request: Request | UpdateCall, outcome: Answer | Refusal) -> None:
         """Whoever is told that what it said is known must have had it stored, once, by whatever way."""
         update = read_update_vim(request)
         if isinstance(outcome, Refusal) or outcome.status != update.status or update.seq is None:
@@ -225,7 +226,7 @@ def _blmove(redis: Redis, taken: str) -> bool:
     return bool(waiting)
 
 
-def _reply(request: Request, outcome: Answer | Refusal) -> bytes:
+def _reply(request: Request | UpdateCall, outcome: Answer | Refusal) -> bytes:
     """server._reply"""
     if isinstance(outcome, Refusal):
         return error(request.id, outcome.code, outcome.message)

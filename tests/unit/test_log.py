@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vimmon.log import JsonFormatter, PlainFormatter, event, secrets_of
+from vimmon.log import Events, JsonFormatter, PlainFormatter, event, secrets_of
 from vimmon.settings import Settings
 
 SECRET = 'p"ä ss%w'
@@ -92,6 +92,18 @@ def test_no_line_holds_a_password_however_it_came_there(kind: type[PlainFormatte
                 assert json.dumps(spelling)[1:-1] not in written
             assert "***" in written
     assert "operator" in line(formatter, "operator")
+
+
+@pytest.mark.parametrize("kind", [PlainFormatter, JsonFormatter])
+@pytest.mark.parametrize(
+    "last", ["fine", "a\nb", f"said {SECRET}-r", "https://u:pw@h", 'quoted "', "back\\slash", "é", ""]
+)
+def test_many_events_at_once_are_the_same_lines_as_one_by_one(kind: type[PlainFormatter], last: str) -> None:
+    formatter = kind(secrets_of(Settings.model_validate(URLS), OPENSTACK))
+    many = [{"vim_id": "v", "reason": "HTTP 200 in 3 ms"}, {"vim_id": "w", "reason": last}, {"level": "x", "a": "b=c"}]
+    one_by_one = "\n".join(line(formatter, event("status_changed", **fields)) for fields in many)
+    assert line(formatter, Events("status_changed", many)) == one_by_one
+    assert str(Events("e", many)) == "\n".join(event("e", **fields) for fields in many)
 
 
 @pytest.mark.parametrize("kind", [PlainFormatter, JsonFormatter])

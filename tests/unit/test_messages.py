@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from vimmon.messages import (
     CallFailed,
     Refusal,
     Request,
+    UpdateCall,
     UpdateVim,
+    _read_envelope,
     answer,
     call,
     error,
@@ -43,7 +46,77 @@ def test_a_call_is_read_as_it_was_written() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     with contextlib.suppress(Refusal):
-        assert isinstance(read_request(raw, replies_prefix=PREFIX), Request)
+        assert isinstance(read_request(raw, replies_prefix=PREFIX), Request | UpdateCall)
+
+
+USUAL = {
+    "jsonrpc": '"2.0"', "id": '"1"', "method": '"update_vim"', "reply_to": f'"{PREFIX}x"', "expires_at": "5",
+    "vim_id": '"v"', "status": '"REACHABLE"', "action_id": '"a"', "generation": "7", "seq": "12", "holder": '"h"',
+    "reason": '"HTTP 300 in 31 ms"',
+}  # fmt: skip
+ENVELOPE = ("jsonrpc", "id", "method", "reply_to", "expires_at")
+ODD = [
+    *(
+        "null",
+        "true",
+        "0",
+        "-1",
+        "7.0",
+        "7.5",
+        "1e3",
+        "9007199254740992",
+        "1180591620717411303424",
+        "NaN",
+        "1e999",
+        "[]",
+    ),
+    *(
+        '""',
+        '"7"',
+        '"a b"',
+        '"\\u0000"',
+        '"\\ud800"',
+        '"é"',
+        '"PENDING"',
+        '"bad_action"',
+        '"\\u0052EACHABLE"',
+        "{}",
+        "07",
+    ),
+    *(f'"{"x" * 65}"', f'"{"x" * 501}"', f'"{PREFIX}"', f'"{PREFIX}\\n"', '"2.1"', '"other"', '"', "'a'", "\ud800"),
+]
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(USUAL)), st.none() | st.sampled_from(ODD), max_size=2),
+    st.lists(st.tuples(st.sampled_from([*USUAL, "colour"]), st.sampled_from([*ODD, *USUAL.values()])), max_size=1),
+    st.sampled_from(["", " ", "x", "{}", "\0", "\ufeff"]),
+)
+def test_what_is_read_in_one_go_is_read_or_refused_as_in_two_steps(
+    odd: dict[str, str | None], again: list[tuple[str, str]], around: str
+) -> None:
+    fields = [(name, text) for name, text in (USUAL | odd).items() if text is not None] + again
+    outside, inside = (
+        ", ".join(f'"{name}": {text}' for name, text in fields if (name in ENVELOPE) == of_envelope)
+        for of_envelope in (True, False)
+    )
+    text = f'{around}{{{outside}{", " if outside else ""}"params": {{{inside}}}}}{around}'
+    raw = text.encode("utf-8", "surrogatepass")
+
+    def outcome(read: Callable[[], Request | UpdateCall]) -> tuple[object, ...]:
+        try:
+            request = read()
+            return request.id, request.reply_to, request.expires_at, request.method, read_update_vim(request)
+        except Refusal as refusal:
+            return refusal.code, refusal.message, refusal.id, refusal.reply_to
+
+    assert outcome(lambda: read_request(raw, replies_prefix=PREFIX)) == outcome(lambda: _read_envelope(raw, PREFIX))
+
+
+def test_a_call_of_the_usual_form_is_read_in_one_go() -> None:
+    said = UpdateVim(vim_id="v", status=VimStatus.REACHABLE, action_id="a")
+    raw = call("id-1", said, reply_to=f"{PREFIX}x", expires_at=5)
+    assert isinstance(read_request(raw, replies_prefix=PREFIX), UpdateCall)
 
 
 JSON = st.recursive(

@@ -8,17 +8,18 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from vimmon.lease.keys import Keys
-from vimmon.log import event
+from vimmon.log import Events, event
 
 log = logging.getLogger(__name__)
 
 EVENTS_MAX = 10_000
 FIELDS = ("vim_id", "generation", "old", "new", "reason")
 
-# KEYS: the stream. ARGV: about how long it may be; how many arguments make one event; then those of each.
-ADD = """
-for i = 3, #ARGV, ARGV[2] do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, i, i + ARGV[2] - 1))
+# KEYS: the stream. ARGV: about how long it may be; then the values of the fields of each event.
+PAIRS = ", ".join(f"'{field}', ARGV[i + {number}]" for number, field in enumerate(FIELDS))
+ADD = f"""
+for i = 2, #ARGV, {len(FIELDS)} do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', {PAIRS})
 end
 """
 
@@ -35,10 +36,7 @@ def announce(redis: Redis, keys: Keys, changes: Sequence[Mapping[str, str]]) -> 
 
 def queue_announcement(pipeline: Pipeline, keys: Keys, changes: Sequence[Mapping[str, str]]) -> None:
     """The same with the other commands of a pipeline: one more, however many changes there are."""
-    events: list[str] = []
-    for change in changes:
-        log.info(event("status_changed", **change))
-        for field in FIELDS:
-            events += (field, change[field])
-    if events:
-        pipeline.eval(ADD, 1, keys.events, str(EVENTS_MAX), str(2 * len(FIELDS)), *events)
+    if changes:
+        log.info(Events("status_changed", changes))
+        values = [change[field] for change in changes for field in FIELDS]
+        pipeline.eval(ADD, 1, keys.events, str(EVENTS_MAX), *values)

@@ -11,8 +11,19 @@ from dataclasses import dataclass, field
 from vimmon.errors import Unreachable
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
 from vimmon.lease.store import Cached, LeaseStore
-from vimmon.messages import BAD_ACTION, INTERNAL_ERROR, TRY_AGAIN, Answer, Refusal, Request, UpdateVim, read_update_vim
+from vimmon.messages import (
+    BAD_ACTION,
+    INTERNAL_ERROR,
+    TRY_AGAIN,
+    Answer,
+    Refusal,
+    Request,
+    UpdateCall,
+    UpdateVim,
+    read_update_vim,
+)
 from vimmon.registry.store import BatchFailed, Recorded, RecordVerdict, Report, VimStore
+from vimmon.vim import VimStatus
 
 
 @dataclass
@@ -25,10 +36,13 @@ class Outcomes:
     changes: list[tuple[Report, Recorded]] = field(default_factory=list)
 
 
-Method = Callable[[Sequence[Request], LeaseStore, VimStore], Outcomes]
+APPLIED = {status: Answer(status=status) for status in VimStatus}
+NOT_WANTED = Answer(status=BAD_ACTION)
+
+Method = Callable[[Sequence[Request | UpdateCall], LeaseStore, VimStore], Outcomes]
 
 
-def update_vims(requests: Sequence[Request], leases: LeaseStore, vims: VimStore) -> Outcomes:
+def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vims: VimStore) -> Outcomes:
     """`update_vim(vim_id, status, action_id) -> status | "bad_action"`, for each of the requests."""
     outcomes = Outcomes([Refusal(INTERNAL_ERROR, "not handled")] * len(requests))
     said: dict[int, UpdateVim] = {}
@@ -63,7 +77,7 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
     if lease is None or update.generation is None:
         return None
     if update.generation < lease.generation <= update.generation + LEAP_MAX:
-        return Answer(status=BAD_ACTION)
+        return NOT_WANTED
     repeat = (
         status is not None
         and update.seq is not None
@@ -75,14 +89,7 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
 
 
 def _report(update: UpdateVim) -> Report:
-    return Report(
-        vim_id=update.vim_id,
-        action_id=update.action_id,
-        status=update.status,
-        seq=update.seq,
-        holder=update.holder,
-        reason=update.reason,
-    )
+    return Report(update.vim_id, update.action_id, update.status, update.seq, update.holder, update.reason)
 
 
 def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusal]:
@@ -105,8 +112,8 @@ def _conclude(outcomes: Outcomes, report: Report, recorded: Recorded) -> Answer:
         if row.holder is not None and row.seq > 0:
             outcomes.statuses[report.vim_id] = CommittedStatus(row.generation, row.seq, row.status, row.holder)
     if recorded.verdict == RecordVerdict.BAD_ACTION or row is None:
-        return Answer(status=BAD_ACTION)
+        return NOT_WANTED
     if recorded.verdict == RecordVerdict.KNOWN:
         return Answer(status=row.status, applied=False, seq=row.seq)
     outcomes.changes.append((report, recorded))
-    return Answer(status=report.status)
+    return APPLIED[report.status]

@@ -28,6 +28,7 @@ from vimmon.messages import (
     Answer,
     Refusal,
     Request,
+    UpdateCall,
     answer,
     error,
     read_request,
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 REPLY_TTL_S = 60
 PAUSE_S = 1.0  # before Redis is tried again
+
+Call = Request | UpdateCall
 
 
 class Server:
@@ -95,7 +98,7 @@ class Server:
             return len(batch.requests)
         replies: dict[str, list[bytes]] = defaultdict(list)
         refused: list[bytes] = []
-        by_method: dict[str, list[Request]] = defaultdict(list)
+        by_method: dict[str, list[Call]] = defaultdict(list)
         for raw in batch.requests:
             try:
                 request = self._read(raw)
@@ -126,7 +129,7 @@ class Server:
         self._tally.batch(len(batch.requests), began_s)
         return len(batch.requests)
 
-    def _read(self, raw: bytes) -> Request:
+    def _read(self, raw: bytes) -> Call:
         request = read_request(raw, replies_prefix=self._keys.replies_prefix)
         if request.method not in METHODS:
             known = ", ".join(METHODS)
@@ -164,7 +167,7 @@ class Server:
         self._finish(self._redis.pipeline(transaction=False), batch, replies, [raw])
 
 
-def _reply(request: Request, outcome: Answer | Refusal) -> bytes:
+def _reply(request: Call, outcome: Answer | Refusal) -> bytes:
     if isinstance(outcome, Refusal):
         return error(request.id, outcome.code, outcome.message)
     return answer(request.id, outcome)

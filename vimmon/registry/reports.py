@@ -1,6 +1,6 @@
 """Decides what a status report does to a VIM's row: it is applied, known already, or not from the wanted action."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from vimmon.vim import VimStatus
@@ -52,5 +52,5 @@ def decide(row: RowState | None, report: Report) -> Recorded:
     seq = row.seq + 1 if report.seq is None else report.seq
     if seq <= row.seq:
         return Recorded(RecordVerdict.KNOWN, row, old)
-    after = replace(row, status=report.status, seq=seq, holder=report.holder)
+    after = RowState(row.generation, row.action_id, report.status, seq, report.holder)
     return Recorded(RecordVerdict.APPLIED, after, old)
