@@ -7,14 +7,13 @@ import asyncio
 import json
 import random
 import sys
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from benchmarks.measure import percentile
-from vimmon.actions.client import Caller
+from vimmon.actions.client import Caller, request_ids
 from vimmon.actions.connection import connect
 from vimmon.lease.keys import Keys
 from vimmon.messages import Answer, UpdateVim
@@ -124,7 +123,7 @@ async def main(vims: list[dict[str, Any]]) -> None:
         Keys(settings.prefix),
         EXECUTOR,
         callers.hear,
-        new_id=lambda: str(uuid.uuid4()),
+        new_id=request_ids(),
         rng=random.Random(7),
         request_ttl_s=settings.request_ttl_s,
         requests_max=settings.requests_max,

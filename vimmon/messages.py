@@ -77,6 +77,10 @@ class Answer(Frozen):
     seq: int | None = None
 
 
+STATUSES: tuple[VimStatus | Literal["bad_action"], ...] = (*VimStatus, BAD_ACTION)
+PLAIN_ANSWERS = {str(status): Answer(status=status) for status in STATUSES}  # most are one of these
+
+
 class Refusal(Exception):
     """A request that cannot be carried out, as JSON-RPC says it. `reply_to` None: nobody can be told."""
 
@@ -140,7 +144,7 @@ def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int |
         "jsonrpc": "2.0",
         "id": request_id,
         "method": "update_vim",
-        "params": params.model_dump(exclude_none=True),
+        "params": {name: value for name, value in params if value is not None},
         "reply_to": reply_to,
     }
     if expires_at is not None:
@@ -178,7 +182,12 @@ def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
         if not isinstance(code, int):
             raise ValueError("its error has no code")
         return data["id"], CallFailed(code, str(problem.get("message", "")))
-    return data["id"], Answer.model_validate(data.get("result"))
+    result = data.get("result")
+    if isinstance(result, dict) and len(result) == 1 and isinstance(status := result.get("status"), str):
+        known = PLAIN_ANSWERS.get(status)
+        if known is not None:
+            return data["id"], known
+    return data["id"], Answer.model_validate(result)
 
 
 def _may_answer(reply_to: object, prefix: str) -> bool:

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import NoReturn, cast
 
 from redis.asyncio import Redis
@@ -36,6 +37,12 @@ COMPLAIN_EVERY_S = 60.0
 AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)  # Redis is away, or is now somebody's replica
 
 Hear = Callable[[UpdateVim, Answer], None]
+
+
+def request_ids() -> Callable[[], str]:
+    """Makes ids, each another, which nobody else has: a few letters by chance, and a number."""
+    mine, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{mine}:{next(numbers)}"
 
 
 async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s: float = PAUSE_S) -> NoReturn:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import random
 import secrets
-import uuid
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -16,7 +15,7 @@ from redis.asyncio import Redis
 
 from vimmon.actions.asks import Asks
 from vimmon.actions.checks import Checks
-from vimmon.actions.client import Caller, keep_going
+from vimmon.actions.client import Caller, keep_going, request_ids
 from vimmon.actions.metrics import Metrics
 from vimmon.actions.monitor import Assignment, Left, Monitor
 from vimmon.actions.presence import Presence
@@ -71,7 +70,7 @@ class Host:
             self._keys,
             executor_id,
             self._hear,
-            new_id=lambda: str(uuid.uuid4()),
+            new_id=request_ids(),
             rng=rng,
             request_ttl_s=settings.request_ttl_s,
             requests_max=settings.requests_max,

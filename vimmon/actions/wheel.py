@@ -19,11 +19,18 @@ class _Entry:
 
     key: str
     interval_s: float
-    phase: float  # where in the interval the grid lies, 0 to 1
     base_s: float = 0.0  # the round's time without jitter
     due_s: float = 0.0
     tick: int = NOWHERE  # the slot, counted from the clock's zero
     strays: bool = True
+    where: float | None = None
+
+    @property
+    def phase(self) -> float:
+        """Where in the interval the grid lies, 0 to 1; found only when it is asked for."""
+        if self.where is None:
+            self.where = _phase(self.key)
+        return self.where
 
 
 class Wheel:
@@ -56,7 +63,7 @@ class Wheel:
         interval if that is shorter, and from then on the key's own grid; `whole`: first one whole interval from now.
         A key that is there already begins anew."""
         self.remove(key)
-        entry = self._entries[key] = _Entry(key, interval_s, _phase(key))
+        entry = self._entries[key] = _Entry(key, interval_s)
         if soon:
             due_s = now + self._rng.random() * min(self._soon_s, interval_s)
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s

@@ -14,6 +14,7 @@ from vimmon.lease.store import Cached, LeaseStore
 from vimmon.messages import (
     BAD_ACTION,
     INTERNAL_ERROR,
+    PLAIN_ANSWERS,
     TRY_AGAIN,
     Answer,
     Refusal,
@@ -23,7 +24,6 @@ from vimmon.messages import (
     read_update_vim,
 )
 from vimmon.registry.store import BatchFailed, Recorded, RecordVerdict, Report, VimStore
-from vimmon.vim import VimStatus
 
 
 @dataclass
@@ -35,9 +35,6 @@ class Outcomes:
     statuses: dict[str, CommittedStatus] = field(default_factory=dict)
     changes: list[tuple[Report, Recorded]] = field(default_factory=list)
 
-
-APPLIED = {status: Answer(status=status) for status in VimStatus}
-NOT_WANTED = Answer(status=BAD_ACTION)
 
 Method = Callable[[Sequence[Request | UpdateCall], LeaseStore, VimStore], Outcomes]
 
@@ -77,7 +74,7 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
     if lease is None or update.generation is None:
         return None
     if update.generation < lease.generation <= update.generation + LEAP_MAX:
-        return NOT_WANTED
+        return PLAIN_ANSWERS[BAD_ACTION]
     repeat = (
         status is not None
         and update.seq is not None
@@ -112,8 +109,8 @@ def _conclude(outcomes: Outcomes, report: Report, recorded: Recorded) -> Answer:
         if row.holder is not None and row.seq > 0:
             outcomes.statuses[report.vim_id] = CommittedStatus(row.generation, row.seq, row.status, row.holder)
     if recorded.verdict == RecordVerdict.BAD_ACTION or row is None:
-        return NOT_WANTED
+        return PLAIN_ANSWERS[BAD_ACTION]
     if recorded.verdict == RecordVerdict.KNOWN:
         return Answer(status=row.status, applied=False, seq=row.seq)
     outcomes.changes.append((report, recorded))
-    return APPLIED[report.status]
+    return PLAIN_ANSWERS[report.status]
