@@ -3,6 +3,7 @@
 Each process makes its own connections: none survives a fork.
 """
 
+import gc
 import logging
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
 from vimmon.conductor.tally import Tally
 from vimmon.conductor.upkeep import Upkeep
-from vimmon.lease.connection import connect
+from vimmon.lease.connection import alone, connect
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
 from vimmon.log import event
@@ -93,8 +94,8 @@ class Rpc(_Looping):
 
     def run(self) -> None:
         settings, keys, conductor_id = self.settings, Keys(self.settings.prefix), new_conductor_id()
-        redis = connect(settings)
-        beating, tally = connect(settings), Tally()
+        pooled, beating, tally = connect(settings), connect(settings), Tally()
+        redis = alone(pooled)
         presence = Presence(
             beating,
             keys,
@@ -113,6 +114,7 @@ class Rpc(_Looping):
             tally=tally,
         )
         presence.start()
+        gc.freeze()  # what is loaded stays: to look through it again and again would hold up calls
         log.info(event("rpc_started", conductor=conductor_id))
         try:
             server.serve(self.stop)
