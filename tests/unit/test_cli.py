@@ -156,7 +156,7 @@ def test_the_table_of_vims_has_no_lines_and_no_markup() -> None:
     )
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(vim_table([vim], now=NOW))
+        console.print(vim_table([vim], now=NOW, width=120))
     assert [line.split("  ")[0] for line in captured.get().splitlines()] == ["NAME", "[red]tokyo"]
     assert captured.get().split() == [
         *("NAME", "STATUS", "FOR", "REASON", "GEN", "EXECUTOR", "CHECKED"),

@@ -6,6 +6,7 @@ import typer
 
 from vimmon import __version__
 from vimmon.cli import acl, database, leases, local, tacker, vims
+from vimmon.cli.doctor.command import doctor
 from vimmon.cli.output import out
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.add_typer(leases.app, name="lease")
 app.add_typer(database.app, name="db")
 app.add_typer(tacker.app, name="tacker")
 app.add_typer(acl.app, name="acl")
+app.command("doctor")(doctor)
 app.command("up")(local.up)
 app.command("demo")(local.demo)
 

@@ -40,7 +40,7 @@ def list_leases(as_json: AsJson = False) -> None:
         )
         for report in reports
     ]
-    show_table(("NAME", "LEASE", "#TTL", "HELD BY", "+AGREED"), rows)
+    show_table(("~NAME", "~LEASE", "#TTL", "~HELD BY", "~AGREED"), rows)
 
 
 @app.command()

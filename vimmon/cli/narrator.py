@@ -82,7 +82,11 @@ class LiveNarrator(PlainNarrator):
         time.sleep(PAUSE_S)
 
     def _render(self) -> Group:
-        return Group(Text(""), vim_table(self._vims) if self._vims else Text("(no VIM)", style="dim"), self._spinner)
+        return Group(
+            Text(""),
+            vim_table(self._vims, width=self.console.width) if self._vims else Text("(no VIM)", style="dim"),
+            self._spinner,
+        )
 
     def __enter__(self) -> Self:
         self._live.start()

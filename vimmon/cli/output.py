@@ -2,11 +2,14 @@
 
 import json
 import sys
+import textwrap
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +24,8 @@ STYLES = {
     VimStatus.UNKNOWN: "yellow",
     VimStatus.PENDING: "dim",
 }
+GAP = "  "  # between columns
+NARROWEST = 12  # what a column is cut or wrapped to, where a terminal is narrow
 WIDE = 10_000  # of a pipe or file: nothing is cut or wrapped there
 
 
@@ -62,43 +67,62 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, dict) else [_plain(item) for item in value]
 
 
-def table(columns: Iterable[str], rows: Iterable[Sequence[str | Text]]) -> Table:
-    """A table without lines; a column whose name begins with # is one of numbers, and one with + may be wrapped."""
-    made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for column in columns:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, width: int) -> Table:
+    """A table without lines. How the name of a column begins says how it looks where `width` is too little for all:
+    + it is wrapped, ~ it is cut, # it is one of numbers; the others are left as they are."""
+    texts = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    titles = [column.lstrip("#+~") for column in columns]
+    cells = [sorted([cell_len(title), *(row[at].cell_len for row in texts)]) for at, title in enumerate(titles)]
+    wide = [lengths[-1] for lengths in cells]
+    for _ in range(sum(wide) + len(GAP) * len(wide) - width):
+        flexible = [at for at, column in enumerate(columns) if column[0] in "+~" and wide[at] > NARROWEST]
+        if not flexible:
+            break
+        # The one in which the fewest rows lose anything: one long name must not cost all others their reason.
+        wide[min(flexible, key=lambda at: (len(cells[at]) - bisect_left(cells[at], wide[at]), -wide[at]))] -= 1
+    made = Table(box=None, pad_edge=False, show_edge=False, padding=(0, len(GAP), 0, 0), header_style="")
+    for column, title, columns_wide in zip(columns, titles, wide, strict=True):
         made.add_column(
-            column.lstrip("#+"),
+            title,
             justify="right" if column[0] == "#" else "left",
+            width=columns_wide,
             no_wrap=column[0] != "+",
-            overflow="fold",
+            overflow="ellipsis" if column[0] == "~" else "fold",
         )
-    for row in rows:
-        made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    for row in texts:
+        made.add_row(*row)
     return made
 
 
-def show_table(columns: Iterable[str], rows: Iterable[Sequence[str | Text]]) -> None:
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     console = out()
     with console.capture() as captured:
-        console.print(table(columns, rows), soft_wrap=False)
+        console.print(table(columns, rows, width=console.width), soft_wrap=False)
     lines = captured.get().splitlines()
     console.out("\n".join(line.rstrip() for line in lines), highlight=False)
 
 
 def show_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
-    """One field a line, their values below one another."""
+    """One field a line, their values below one another; no word is broken, so that it can be copied."""
     shown = list(fields)
-    width = max(len(name) for name, _ in shown)
+    console, indent = out(), max(len(name) for name, _ in shown) + len(GAP)
     for name, value in shown:
-        text = Text(printable(value)) if isinstance(value, str) else value
-        out().print(Text(f"{name:<{width}}  ") + text)
+        lines: list[str] | list[Text] = (
+            [value] if isinstance(value, Text) else _wrapped(printable(value), width=console.width - indent)
+        )
+        for at, line in enumerate(lines):
+            console.print(Text(f"{'' if at else name:<{indent}}") + (Text(line) if isinstance(line, str) else line))
 
 
-def vim_table(vims: Sequence[Vim], *, now: datetime | None = None) -> Table:
-    return table(VIM_COLUMNS, vim_rows(vims, now=now))
+def _wrapped(text: str, *, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, NARROWEST), break_long_words=False, break_on_hyphens=False) or [""]
 
 
-VIM_COLUMNS = ("NAME", "STATUS", "FOR", "+REASON", "#GEN", "EXECUTOR", "CHECKED")
+def vim_table(vims: Sequence[Vim], *, width: int, now: datetime | None = None) -> Table:
+    return table(VIM_COLUMNS, vim_rows(vims, now=now), width=width)
+
+
+VIM_COLUMNS = ("~NAME", "STATUS", "FOR", "~REASON", "#GEN", "~EXECUTOR", "CHECKED")
 
 
 def vim_rows(vims: Iterable[Vim], *, now: datetime | None = None) -> list[Sequence[str | Text]]:

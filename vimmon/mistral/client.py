@@ -30,8 +30,8 @@ class MistralClient:
     """Raises MistralUnreachable where trying again may help, MistralRefused where it will not."""
 
     def __init__(self, settings: Settings, *, environ: Mapping[str, str] | None = None) -> None:
-        session, url = _open(settings, environment(environ))
-        self._client = Client(mistral_url=url, session=session, enforce_raw_definitions=True)
+        session, self.url = _open(settings, environment(environ))
+        self._client = Client(mistral_url=self.url, session=session, enforce_raw_definitions=True)
 
     def ensure_workflow(self, vim_id: str, installation: str, *, new: bool = False) -> None:
         """The VIM's workflow is there afterwards, whoever made it. `new`: most likely it is not there yet."""
@@ -98,6 +98,11 @@ class MistralClient:
             if len(page) < PAGE:
                 break
         return found
+
+    def knows_action(self, name: str) -> bool:
+        """Whether it is installed where the API runs."""
+        with _understood():
+            return _absent_is_none(lambda: self._client.actions.get(name)) is not None
 
     def is_there(self) -> None:
         """Asks for nothing but an answer."""

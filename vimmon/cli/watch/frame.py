@@ -22,6 +22,7 @@ ABOVE = 3  # lines above the VIMs: how many, trouble, titles
 TITLES = ("NAME", "STATUS", "FOR", "REASON", "GEN", "EXECUTOR", "CHECKED")
 STATUS, FOR, GEN, CHECKED = 11, 6, 3, 10  # widths that nothing exceeds: what does not move need not be written again
 NAME_SHARE, EXECUTOR_SHARE = 4, 5  # of the width, at most: one part in
+NARROW = 24  # a reason in fewer columns tells little
 GAPS = 2 * (len(TITLES) - 1)
 
 
@@ -81,6 +82,10 @@ def _table(shown: Sequence[Vim], now: datetime, columns: int) -> list[Line]:
     name = min(max(map(cell_len, [*names, TITLES[0]])), max(columns // NAME_SHARE, 8))
     executor = min(max(map(cell_len, [*executors, TITLES[5]])), max(columns // EXECUTOR_SHARE, 8))
     reason = columns - name - STATUS - FOR - GEN - executor - CHECKED - GAPS
+    if reason < NARROW and names:  # a few long names must not cost all others their reason
+        most = sorted(map(cell_len, names))[len(names) * 9 // 10]
+        spared = min(name - max(most, len(TITLES[0])), NARROW - reason)
+        name, reason = (name - spared, reason + spared) if spared > 0 else (name, reason)
     if reason < 10:  # too narrow for all: the reason matters more
         reason, executor = columns - name - STATUS - FOR - 6, 0
     widths = (name, STATUS, FOR, max(reason, 0), GEN, executor, CHECKED)

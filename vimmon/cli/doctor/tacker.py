@@ -1,0 +1,25 @@
+"""Tacker, where it is followed: can its list be read, and is it believed."""
+
+from vimmon.cli.doctor.finding import Found, ok, warning, wrong
+from vimmon.cli.doctor.parts import Parts
+from vimmon.tacker.state import read_following
+
+
+def following(parts: Parts) -> Found:
+    found = read_following(parts.redis, parts.keys)
+    if found is None:
+        return ok("not followed")
+    if found.doubt is not None:
+        lacks = f"its list lacks {len(found.doubt.missing)} of {found.doubt.out_of} VIMs"
+        return wrong(
+            f"{lacks}, and is not believed: none of them was de-registered",
+            "Look at Tacker; if its list is right: vimmon tacker sync --believe-loss",
+        )
+    if found.failed:
+        return wrong(f"{found.failed} passes have failed, the last: {found.error}", "See docs/tacker.md")
+    if found.skipped:
+        return warning(
+            f"{found.followed} of its VIMs are watched, {found.skipped} are not",
+            "vimmon tacker sync --dry-run says why",
+        )
+    return ok(f"{found.followed} of its VIMs are watched")
