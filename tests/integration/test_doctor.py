@@ -1,5 +1,6 @@
 """`vimmon doctor` on real databases and a real Redis; what Mistral adds is looked at where a Mistral runs."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,23 @@ def test_executors_that_may_not_ping_are_known_by_their_vims(vimmon: Command) ->
     _, found = doctor(vimmon)
     assert said(found["ICMP"]) == ("wrong", "1 of 1 VIMs with an icmp probe have an executor that may not ping")
     assert "ping_group_range" in str(found["ICMP"].remedy)
+
+
+def test_tackers_list_that_is_not_believed_or_not_read_is_told(vimmon: Command, redis: Redis) -> None:
+    redis.hset("vimmon:tacker", "followed", "7")
+    _, found = doctor(vimmon)
+    assert said(found["Tacker"]) == ("ok", "7 of its VIMs are watched")
+    redis.hset("vimmon:tacker", "skipped", "2")
+    _, found = doctor(vimmon)
+    assert said(found["Tacker"]) == ("warning", "7 of its VIMs are watched, 2 are not")
+    redis.hset("vimmon:tacker", mapping={"failed": "3", "error": '"HTTP 500"'})
+    _, found = doctor(vimmon)
+    assert said(found["Tacker"]) == ("wrong", "3 passes have failed, the last: HTTP 500")
+    doubt = {"times": 1, "missing": ["a", "b", "c"], "out_of": 5, "since_ms": 1}
+    redis.hset("vimmon:tacker", "doubt", json.dumps(doubt))
+    _, found = doctor(vimmon)
+    assert found["Tacker"].found.startswith("its list lacks 3 of 5 VIMs")
+    assert "--believe-loss" in str(found["Tacker"].remedy)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,10 @@ def following(parts: Parts) -> Found:
             "Look at Tacker; if its list is right: vimmon tacker sync --believe-loss",
         )
     if found.failed:
-        return wrong(f"{found.failed} passes have failed, the last: {found.error}", "See docs/tacker.md")
+        return wrong(
+            f"{found.failed} passes have failed, the last: {found.error}",
+            "vimmon tacker sync --once shows what is wrong",
+        )
     if found.skipped:
         return warning(
             f"{found.followed} of its VIMs are watched, {found.skipped} are not",
