@@ -1,6 +1,6 @@
 """The database: rows of VIMs, each method one transaction, and a backup of it all. It also writes down what was stored.
 
-`registry/recording.py`, `repair.py`, `store.py` and `backlog.py` are what it stands for.
+`registry/recording.py`, `at_once.py`, `repair.py`, `store.py` and `backlog.py` are what it stands for.
 """
 
 import copy
@@ -153,7 +153,7 @@ class Database:
             if row.cleaned and row.deleted is not None and row.deleted < before:
                 del self.rows[row.vim_id]
 
-    # recording.record: the rows are locked while it decides, so it is one step
+    # recording.record: the rows are locked while it decides, or it is one statement, so it is one step
 
     def record_statuses(self, reports: Sequence[Report]) -> list[Recorded]:
         self._here()
@@ -174,7 +174,7 @@ class Database:
         return result
 
     def _guarded_update(self, row: Row, report: Report, seq: int) -> bool:
-        """recording.GUARDED_UPDATE"""
+        """guarding.guarded"""
         where = {
             Guard.ACTION_ID_IN_UPDATE: row.action_id == report.action_id,
             Guard.SEQ_IN_UPDATE: row.seq < seq,

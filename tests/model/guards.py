@@ -17,7 +17,7 @@ from vimmon.registry.reports import Recorded, Report, RowState, decide
 class Guard(StrEnum):
     """What keeps the protocol right. In the comment: where the real one is."""
 
-    ACTION_ID_IN_UPDATE = "action_id in the UPDATE"  # registry/recording.py GUARDED_UPDATE, registry/reports.py decide
+    ACTION_ID_IN_UPDATE = "action_id in the UPDATE"  # registry/guarding.py guarded, registry/reports.py decide
     SEQ_IN_UPDATE = "seq in the UPDATE"  # as above
     HOLDER_IN_UPDATE = "holder in the UPDATE"  # as above
     SEQ_0_AT_A_NEW_GENERATION = "seq 0 at a new generation"  # registry/repair.py, registry/store.py restart
