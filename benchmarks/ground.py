@@ -65,17 +65,19 @@ class Site:
             for i in range(number)
         ]
         common = {"type": "generic", "auth_url": "http://192.0.2.1:5000/v3", "probe": '{"kind": "tcp"}'}
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection:
             now = connection.execute(select(utc_now())).scalar_one()
-            times = dict.fromkeys(("status_since", "created_at", "updated_at", "awaited_since"), now)
-            rows = [
-                {
-                    **{"id": vim["vim_id"], "name": vim["vim_id"], "live_name": vim["vim_id"], "status": "PENDING"},
-                    **{"status_seq": 0, "action_id": vim["action_id"], "generation": 1, **common, **times},
-                }
-                for vim in vims
-            ]
-            connection.execute(insert(VIMS), rows)
+        times = dict.fromkeys(("status_since", "created_at", "updated_at", "awaited_since"), now)
+        rows = [
+            {
+                **{"id": vim["vim_id"], "name": vim["vim_id"], "live_name": vim["vim_id"], "status": "PENDING"},
+                **{"status_seq": 0, "action_id": vim["action_id"], "generation": 1, **common, **times},
+            }
+            for vim in vims
+        ]
+        for start in range(0, number, 5000):
+            with self.engine.begin() as connection:
+                connection.execute(insert(VIMS), rows[start : start + 5000])
         with Redis.from_url(self.redis.url) as client:
             store = LeaseStore(client, self.keys, ttl_s=LEASE_TTL_S)
             for start in range(0, number, 500):

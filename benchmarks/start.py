@@ -28,6 +28,7 @@ WORKERS = Parts().workers
 ALONE, APART_S = 5, 2.0  # nothing of the one before is warm any more
 SHARE = 0.9
 SUPPOSED = 10_000  # executions
+FEW = 40
 
 
 @dataclass
@@ -99,6 +100,7 @@ def rest(cloud: Cloud, executions: int, *, seconds: float) -> list[Rest]:
     """What those that run now cost the engine, then so many; then these without its look at their integrity."""
     resting = Resting(cloud.mistral, cloud.api())
     try:
+        resting.grow(FEW)
         now = resting.measure(integrity=True, seconds=seconds)
         resting.grow(executions)
         more = resting.measure(integrity=True, seconds=seconds)
@@ -126,6 +128,10 @@ def show_rest(found: list[Rest]) -> None:
 def measure(given: argparse.Namespace, folder: Path) -> int:
     with ExitStack() as stack:
         cloud = Cloud(folder, stack)
+        if given.rest_only:
+            cloud.conductor.stop()
+            show_rest(rest(cloud, given.executions, seconds=given.seconds))
+            return 0
         duels = [Duel(number) for number in sorted({1, WORKERS})]
         for number in range(given.rounds):
             for duel in duels:
@@ -160,6 +166,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often starts are measured (default 3)")
     parser.add_argument("--vims", type=int, default=40, help="how many are started at once (default 40)")
     parser.add_argument("--executions", type=int, default=900, help="how many are at rest; 0: none (default 900)")
+    parser.add_argument("--rest-only", action="store_true", help="nothing but those at rest")
     parser.add_argument("--seconds", type=float, default=PERIOD_S, help="how long they are (default 120)")
     parser.add_argument("--short", action="store_true", help="few of everything: a try, in a minute and a half")
     given = parser.parse_args()

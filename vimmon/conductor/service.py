@@ -68,6 +68,9 @@ def run(settings: Settings, parts: Parts) -> None:
             manager.add(service, workers=count, args=(settings,))
     if parts.http is not None:
         manager.add(Http, workers=1, args=(settings, parts.http))
+    # What is loaded by now is shared with every child, until somebody writes into it, as the collector of rubbish does.
+    gc.collect()
+    gc.freeze()
     manager.run()
 
 
