@@ -23,7 +23,7 @@ from vimmon.registry.models import STATUS_CHANGES, VIMS
 
 MIB = 1024 * 1024
 STEP = 500  # VIMs that are handed over at once
-READY_S = 300.0
+READY_S = 600.0
 HAND_OVER_S = 120.0
 CONDUCTOR = ("--rpc", "1", "--workers", "0")
 PARTS = ("rpc", "reconcile", "upkeep")
