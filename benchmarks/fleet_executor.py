@@ -9,7 +9,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from vimmon.actions.connection import connect
@@ -58,9 +57,8 @@ class Measured(Host):
         self.late_ms[what].update([int(each * 1000) for each in late_s])
 
     def hand_over(self, order: dict[str, Any]) -> None:
-        """A slice of what is in the file: each VIM with its address."""
-        vims = json.loads(Path(order["file"]).read_text(encoding="utf-8"))
-        for vim in vims[order["first"] : order["end"]]:
+        """Each VIM in the order, with its address."""
+        for vim in order["vims"]:
             parsed = parse_probe({**order["probe"], "auth_url": vim["auth_url"]})
             self.take_on(Assignment(vim["vim_id"], vim["action_id"], vim["generation"], parsed))
 

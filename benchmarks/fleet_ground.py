@@ -1,7 +1,6 @@
 """What the benchmark of a fleet stands on: Redis, PostgreSQL, a conductor, executors, and clouds that fall silent."""
 
 import contextlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -131,11 +130,9 @@ def fleet(kind: str, folder: Path, *, vims: int, executors: int, interval_s: flo
         with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE vims"))
         place.start_conductor(CONDUCTOR)
-        file = folder / f"{kind}-with-addresses.json"
         addressed = [
             {**vim, "auth_url": f"http://{address(number)}:{network.port}/"} for number, vim in enumerate(place.vims)
         ]
-        file.write_text(json.dumps(addressed), encoding="utf-8")
         url = f"unix://{socket}?db=0"
         started = []
         for number in range(executors):
@@ -147,8 +144,8 @@ def fleet(kind: str, folder: Path, *, vims: int, executors: int, interval_s: flo
         probe = {"kind": kind, "interval_s": interval_s}
         for number, one in enumerate(started):
             for first in range(number * each, (number + 1) * each, STEP):
-                end = min(first + STEP, (number + 1) * each)
-                one.ask(order="hand_over", file=str(file), first=first, end=end, probe=probe, within_s=HAND_OVER_S)
+                some = addressed[first : min(first + STEP, (number + 1) * each)]
+                one.ask(order="hand_over", vims=some, probe=probe, within_s=HAND_OVER_S)
             _until(lambda one=one: one.ask(order="tell")["acknowledged"] == each, f"{each} VIMs REACHABLE")  # type: ignore[misc]
         yield Fleet(place, network, started)
 

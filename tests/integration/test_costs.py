@@ -180,7 +180,7 @@ async def test_a_thousand_lease_checks_cost_as_much_as_they_did(
 
 
 def test_a_pass_with_nothing_to_do_costs_the_same_few_commands_however_many_vims_there_are(costly: Bench) -> None:
-    def cost(number: int) -> tuple[int, list[str]]:
+    def cost(number: int) -> tuple[Counted, list[str]]:
         vims = [watched(costly, f"{number}-{i}") for i in range(number)]
         held.update({vim.id: f"1:{vim.action_id}" for vim in vims})
         alive(costly, **held)
@@ -188,14 +188,17 @@ def test_a_pass_with_nothing_to_do_costs_the_same_few_commands_however_many_vims
         run(after_s=61)
         with measured(costly.redis) as counted, statements(costly.engine) as seen:
             assert run() == Plan()
-        return counted.commands.total(), seen
+        return counted, seen
 
     held: dict[str, str] = {}
     run = Pass(costly).settled()
-    commands, seen = cost(3)
-    more_commands, more_seen = cost(30)
-    assert commands == more_commands
-    assert more_commands <= 20
+    few, seen = cost(3)
+    more, more_seen = cost(30)
+    assert few.commands == more.commands
+    assert more.commands.total() <= 20
+    assert more.commands["mget"] == 1
+    assert more.bytes_in - few.bytes_in <= 30 * 120, "what a VIM more costs: the names of its two keys"
+    assert more.bytes_out - few.bytes_out <= 30 * 110, "and their values"
     assert more_seen == seen
     assert len(seen) <= 3, seen
 
