@@ -129,7 +129,7 @@ def fleet(kind: str, folder: Path, *, vims: int, executors: int, interval_s: flo
             connection.execute(text("UPDATE vims SET execution_id = action_id"))
         with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE vims"))
-        place.start_conductor(CONDUCTOR)
+        place.start_conductor()  # without a reconciler: it would start anew whom nobody has been handed yet
         addressed = [
             {**vim, "auth_url": f"http://{address(number)}:{network.port}/"} for number, vim in enumerate(place.vims)
         ]
@@ -147,6 +147,8 @@ def fleet(kind: str, folder: Path, *, vims: int, executors: int, interval_s: flo
                 some = addressed[first : min(first + STEP, (number + 1) * each)]
                 one.ask(order="hand_over", vims=some, probe=probe, within_s=HAND_OVER_S)
             _until(lambda one=one: one.ask(order="tell")["acknowledged"] == each, f"{each} VIMs REACHABLE")  # type: ignore[misc]
+        place.stop_conductors()
+        place.start_conductor(CONDUCTOR)
         yield Fleet(place, network, started)
 
 
