@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.support.command import Command
 from vimmon.asks import Found, Unfinished
 from vimmon.cli.found import show_found
-from vimmon.cli.output import ago, printable, vim_table
+from vimmon.cli.output import ago, printable, table, vim_table
 from vimmon.cli.probe_option import UnreadableProbe, for_update, parse_probe_option
 from vimmon.lease.view import Holding, differences
 from vimmon.telling import duration, short_executor
@@ -162,6 +162,16 @@ def test_the_table_of_vims_has_no_lines_and_no_markup() -> None:
         *("NAME", "STATUS", "FOR", "REASON", "GEN", "EXECUTOR", "CHECKED"),
         *("[red]tokyo", "REACHABLE", "2h14m", *["HTTP", "300", "in", "31", "ms"], "7", "mistral-1-42", "4s", "ago"),
     ]
+
+
+def test_a_narrow_table_cuts_where_the_fewest_rows_lose_anything() -> None:
+    rows = [(f"vim-{number:09}", "REACHABLE", "connected in 12.5 ms") for number in range(9)]
+    console = Console(width=50)
+    with console.capture() as captured:
+        console.print(table(("~NAME", "STATUS", "~REASON"), [*rows, ("long-" * 9, "UNKNOWN", "-")], width=50))
+    lines = captured.get().splitlines()
+    assert lines[1].rstrip() == "vim-000000000    REACHABLE  connected in 12.5 ms"
+    assert lines[-1].rstrip() == "long-long-long…  UNKNOWN    -"
 
 
 @pytest.mark.parametrize(

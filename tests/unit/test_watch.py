@@ -70,6 +70,13 @@ def test_all_are_shown_by_name_where_they_fit_and_else_those_in_trouble_first() 
     assert lines[0].startswith("2,000 VIMs  1 UNREACHABLE  1 UNKNOWN  1 PENDING  1,997 REACHABLE")
 
 
+def test_one_long_name_does_not_cost_the_others_their_reason() -> None:
+    vims = [vim(f"vim-{number:04}", reason="connected in 9 ms") for number in range(19)] + [vim("long-" * 20)]
+    lines = shown(vims, 80, 24)
+    assert lines[3].startswith("vim-0000  REACHABLE    1m      connected in 9 ms ")
+    assert "long-lo…" in lines[-1]
+
+
 def test_one_status_alone_is_listed_and_all_are_counted() -> None:
     vims = [vim("a", U), vim("b"), vim("c", U)]
     lines = shown(vims, 80, 24, wanted=U)
@@ -135,18 +142,18 @@ def test_only_what_changed_is_written() -> None:
 
 def test_whatever_is_drawn_over_whatever_stands_there_is_what_is_seen() -> None:
     chance = random.Random(7)
-    glass = Glass(20, 6)
-    letters = ["a", "b", " ", " ", "京", "é", "e\u0301", "-"]
+    glass = Glass(40, 6)
+    letters = ["a", "b", " ", " ", "京", "東", "é", "e\u0301", "-"]
     for _ in range(1500):
         lines = [
             [
-                Span("".join(chance.choices(letters, k=chance.randrange(9))), chance.choice(["", "1;31", "32"]))
+                Span("".join(chance.choices(letters, k=chance.randrange(25))), chance.choice(["", "1;31", "32"]))
                 for _ in range(chance.randrange(4))
             ]
             for _ in range(chance.randrange(8))
         ]
         glass.draw(lines)
-        wanted = ["".join(cell[0] for cell in cells(line, 20)).rstrip() for line in lines[:6]]
+        wanted = ["".join(cell[0] for cell in cells(line, 40)).rstrip() for line in lines[:6]]
         wanted = [unicodedata.normalize("NFC", line) for line in wanted]  # as the emulator does
         assert glass.seen() == wanted + [""] * (6 - len(wanted))
 

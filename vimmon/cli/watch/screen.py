@@ -118,24 +118,16 @@ def cells(line: Line, columns: int) -> list[Cell]:
 
 
 def runs(old: Sequence[Cell], new: Sequence[Cell]) -> Iterator[tuple[int, int]]:
-    """The columns that have to be written: from, and up to. Half of a wide character is never written alone."""
+    """The columns that have to be written: from, and up to. A wide character begins in one that changes."""
     start = end = -1
     for column in (column for column, (was, now) in enumerate(zip(old, new, strict=True)) if was != now):
         if start >= 0 and column - end > GAP:
-            yield _whole(old, new, start, end)
+            yield start, end
             start = -1
         start = column if start < 0 else start
         end = column + 1
     if start >= 0:
-        yield _whole(old, new, start, end)
-
-
-def _whole(old: Sequence[Cell], new: Sequence[Cell], start: int, end: int) -> tuple[int, int]:
-    while start > 0 and "" in (old[start][0], new[start][0]):
-        start -= 1
-    while end < len(new) and "" in (old[end][0], new[end][0]):
-        end += 1
-    return start, end
+        yield start, end
 
 
 def _write(row: int, start: int, some: Sequence[Cell]) -> str:
