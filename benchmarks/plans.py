@@ -82,7 +82,8 @@ def plan_of(engine: Engine, statement: Statement) -> list[str]:
 
 def reads_all(kind: str, steps: list[str]) -> bool:
     """Whether a whole table is read."""
-    return any(WHOLE[kind] in step and " USING " not in step for step in steps if "json" not in step.lower())
+    whole = [step for step in steps if WHOLE[kind] in step and " USING " not in step]
+    return any("json" not in step.lower() and "CONSTANT" not in step for step in whole)
 
 
 def show_plans(server: RedisServer, folder: Path, *, vims: int) -> list[str]:
