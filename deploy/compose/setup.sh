@@ -37,7 +37,7 @@ conductor=$(rules conductor --password-file kept/redis-conductor)
 executor=$(rules executor mistral --password-file kept/redis-executor)
 operator=$(rules operator --password-file kept/redis-operator)
 write redis/users.acl << EOT
-user default off
+user default off resetpass ~* &* +@all
 user admin reset on #$admin ~* &* +@all
 $conductor
 $executor

@@ -107,3 +107,19 @@ def test_rotating_changes_redis_s_passwords_and_no_others(folder: Path, made: di
     kept = {f"kept/redis-{user}" for user in ("admin", "conductor", "executor", "operator")}
     told = {"redis/admin.password", "redis/operator.password", "conductor/vimmon.env", "executor/vimmon.env"}
     assert changed == kept | told | {"redis/users.acl"}
+
+
+def test_what_was_written_in_a_transaction_is_there_after_a_restart(
+    made: dict[str, str], folder: Path, tmp_path: Path
+) -> None:
+    """Redis replays what it kept as the user `default`, and drops what that one may not do: only ACL LOG says so."""
+    require(redis_missing())
+    port, options = free_port(), ("--aclfile", str(folder / "redis" / "users.acl"), "--appendonly", "yes")
+    for there in (None, b"1:a"):
+        with (
+            RedisServer(tmp_path, port=port, persistent=True, options=options),
+            client("conductor", folder, port) as redis,
+        ):
+            assert redis.get("vimmon:lease:v") == there
+            with redis.pipeline(transaction=True) as pipeline:
+                pipeline.set("vimmon:lease:v", "1:a").pexpire("vimmon:lease:v", 900_000).execute()

@@ -105,7 +105,9 @@ def guarded_redis(
     passwords[ADMIN] = secrets.token_hex(16)
     admin_hash = hashlib.sha256(passwords[ADMIN].encode()).hexdigest()
     rules = folder / "users.acl"
-    rules.write_text(f"user default off\nuser {ADMIN} on #{admin_hash} ~* &* +@all\n" + "".join(lines))
+    rules.write_text(
+        f"user default off resetpass ~* &* +@all\nuser {ADMIN} on #{admin_hash} ~* &* +@all\n" + "".join(lines)
+    )
     port = free_port()
     options = certificates.server_options(port) if certificates else ()
     options = ("--aclfile", str(rules), *ADVISED, *options)

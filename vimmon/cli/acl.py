@@ -82,7 +82,7 @@ def _print(access: Access, password_file: Path | None, hash_: str | None, as_jso
     if made:
         err().print(f"password of {access.user}, shown only now: {made}")
         err().print(f"  Write it into VIMMON_REDIS_URL: rediss://{access.user}:PASSWORD@redis.example.org:6379/0")
-    err().print("  The rules bind nobody before the aclfile also says: user default off")
+    err().print("  The rules bind nobody before the aclfile also says: user default off resetpass ~* &* +@all")
 
 
 def _read_password(file: Path) -> str:
