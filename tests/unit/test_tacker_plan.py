@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vimmon.tacker.listing import Listed, Listing, read_listing
@@ -136,9 +136,19 @@ def test_of_three_in_one_project_or_without_one_each_has_a_name_of_its_own() -> 
         assert max(map(len, names)) == NAME_MAX
 
 
+def test_who_has_a_name_that_is_the_own_name_of_another_keeps_it_for_good() -> None:
+    listed = {3: "a", 0: "a", 1: "a@tttttttt"}
+    vims = [registered(0, "a"), registered(3, "b")]
+    after = carried_out(plan(listing(*listed, names=listed), vims, None, now_ms=1), vims)
+    assert {vim.id: vim.name for vim in after}[vim_id(3)] == "a@tttttttt"
+    again = plan(listing(*listed, names=listed), after, None, now_ms=2)
+    assert (again.update, again.register) == ((), ())
+
+
 NAMES = st.sampled_from(["a", "b", "a@tttttttt", "b@tttttttt", "c"])
 
 
+@settings(max_examples=300)
 @given(
     listed=st.dictionaries(st.integers(0, 6), NAMES, max_size=7),
     rows=st.dictionaries(st.integers(0, 6), NAMES, max_size=7),

@@ -97,34 +97,33 @@ def name_all(followed: Iterable[Listed], staying: Mapping[str, Vim], by_hand: It
 
     `staying`: the VIMs of Tacker's that are registered and stay so.
     """
-    taken = set(by_hand)
     names: dict[str, str] = {}
-    waiting: list[Listed] = []
-    followed = list(followed)
+    followed = sorted(followed, key=lambda listed: (listed.vim_id not in staying, listed.vim_id))
     unread = set(staying) - {listed.vim_id for listed in followed}  # listed, but not to be understood: as it was
-    taken |= {staying[one].name for one in unread}
+    taken = {*by_hand, *(staying[one].name for one in unread)}
+    before = -1
+    while len(names) > before:  # what one keeps may be what another one's own name is
+        before = len(names)
+        for listed in followed:
+            if listed.vim_id not in names and (name := _kept(listed, staying.get(listed.vim_id), taken)):
+                names[listed.vim_id] = name
+                taken.add(name)
     for listed in followed:
-        vim = staying.get(listed.vim_id)
-        if vim is not None and vim.name == listed.name and vim.name not in taken:
-            names[listed.vim_id] = listed.name
-            taken.add(listed.name)
-        else:
-            waiting.append(listed)
-    waiting.sort(key=lambda listed: (listed.vim_id not in staying, listed.vim_id))
-    for listed in waiting:
-        vim = staying.get(listed.vim_id)
-        if listed.name not in taken:
-            name = listed.name
-        elif vim is not None and vim.name in told_apart(listed) and vim.name not in taken:
-            name = vim.name
-        else:
-            free = [one for one in told_apart(listed) if one not in taken]
-            if not free:
-                continue
-            name = free[0]
-        names[listed.vim_id] = name
-        taken.add(name)
+        if listed.vim_id in names:
+            continue
+        free = [name for name in (listed.name, *told_apart(listed)) if name not in taken]
+        if free:
+            names[listed.vim_id] = free[0]
+            taken.add(free[0])
     return names
+
+
+def _kept(listed: Listed, vim: Vim | None, taken: set[str]) -> str | None:
+    """The name that it has, where that is its own, or tells it apart from somebody who has its own."""
+    if vim is None or vim.name in taken:
+        return None
+    keeps = vim.name == listed.name or (listed.name in taken and vim.name in told_apart(listed))
+    return vim.name if keeps else None
 
 
 def told_apart(listed: Listed) -> list[str]:
