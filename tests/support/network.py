@@ -7,6 +7,7 @@ back. That takes the right to make a namespace, which root has outside most cont
 import asyncio
 import ctypes
 import os
+import socket
 import struct
 import subprocess
 import threading
@@ -16,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.polling import until
+
 CLONE_NEWNET = 0x40000000
 CAP_NET_RAW = 13
+ROUTES, RTF_LOCAL = "/proc/thread-self/net/ipv6_route", 0x80000000  # linux/ipv6_route.h
 CAPABILITIES_3 = 0x20080522  # linux/capability.h
 LINK = """
 ip link set lo up
@@ -80,11 +84,24 @@ def _enter() -> None:
         pytest.skip(f"no network namespace can be made here ({os.strerror(ctypes.get_errno())})")
     try:
         run(LINK)
+        _await_own_routes()
         for folder in QUICK:
             set_sysctl(f"{folder}/retrans_time_ms", 20)
             set_sysctl(f"{folder}/mcast_solicit", 1)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a network namespace cannot be set up here ({error})")
+
+
+def _await_own_routes() -> None:
+    """A worker of the kernel adds the routes to this network's own IPv6 addresses, a little after these are there.
+    Until then, a request to one of them leaves by the link, where nobody is."""
+    addresses = ("2001:db8:51::1", "fe80::51", "::1")
+    own = {f"{socket.inet_pton(socket.AF_INET6, address).hex()} 80" for address in addresses}
+    until(lambda: own <= {line[:35] for line in Path(ROUTES).read_text().splitlines() if _is_local(line)})
+
+
+def _is_local(route: str) -> bool:
+    return bool(int(route.split()[8], 16) & RTF_LOCAL)
 
 
 def _check(result: int) -> None:
