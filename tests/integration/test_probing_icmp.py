@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
+from tests.support.polling import eventually
 from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import CHANGE_AFTER_S, SLOT_S
@@ -396,6 +397,29 @@ async def test_a_peer_has_its_turn_until_it_is_told_or_cancelled_and_who_has_to_
             assert told == [None, None]
 
     await in_own_network(test)
+
+
+async def test_a_request_whose_time_is_over_when_a_slot_begins_ends_as_well() -> None:
+    """Where a number is rounded so that the slot after its own begins at it, and not later."""
+    ends_at = next(number * SLOT_S for number in range(1, 10_000) if _slot_after(number * SLOT_S) <= number * SLOT_S)
+
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        told: list[float | Exception | None] = []
+        async with Prober() as prober:
+            prober.ask([peer_at(prober, icmp(s=30), print)])
+            (current,) = prober._shared.echo._current.values()
+            current.socket._clock = lambda: 0.0
+            peer = peer_at(prober, icmp("127.0.0.2"), told.append)
+            peer.timeout_s = ends_at
+            prober.ask([peer])
+            await eventually(lambda: told == [None])
+
+    await in_own_network(test)
+
+
+def _slot_after(when: float) -> float:
+    return (int(when / SLOT_S) + 1) * SLOT_S
 
 
 async def test_a_peer_whom_this_host_may_not_ask_is_told_why() -> None:

@@ -106,7 +106,8 @@ class Echo:
             if left and slot * SLOT_S > now:
                 self._wake_at(chosen, slot)
                 break
-            late += [sequence for sequence in left if chosen.waiting[sequence].ends_at < slot * SLOT_S]
+            # Or equal: the slot after that of a time may begin at that very time, as numbers are rounded.
+            late += [sequence for sequence in left if chosen.waiting[sequence].ends_at <= slot * SLOT_S]
             del chosen.ending[slot]
         if late:
             for _ in range(READS_MAX):
