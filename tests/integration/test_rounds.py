@@ -142,3 +142,44 @@ async def test_a_bug_in_asking_is_told_as_such() -> None:
             assert isinstance(it.ended[0], ValueError)
 
     await in_own_network(test)
+
+
+async def test_who_is_asked_at_once_for_another_that_fails_is_asked_once_though_it_is_due_as_well() -> None:
+    async def test() -> None:
+        async with bench(settled=False) as it:
+            rounds, ended = it.rounds, it.ended
+
+            def tell(vim_id: str, outcome: Outcome | Exception) -> None:
+                ended.append(outcome)
+                if vim_id == "lost":
+                    for witness in ("v", "gone", "witness"):
+                        rounds.start(witness)
+
+            rounds._ended = tell
+            rounds._wheel.due = lambda now: {}  # type: ignore[method-assign]
+            for vim_id, host in (("lost", "192.0.2.1"), ("gone", "192.0.2.2"), ("witness", "127.0.0.9")):
+                rounds.add(vim_id, IcmpProbe(auth_url=f"http://{host}", timeout_s=0.2))
+            for _ in range(2):  # at first nobody has an address yet
+                ended.clear()
+                set_sysctl(SILENT, 1)
+                rounds._wheel.due = lambda now: dict.fromkeys(("lost", "v", "gone"), 0.0)  # type: ignore[method-assign]
+                rounds.begin(alone=False)
+                rounds._wheel.due = lambda now: {}  # type: ignore[method-assign]
+                assert [outcome.status for outcome in ended if isinstance(outcome, Outcome)] == [VimStatus.UNKNOWN] * 2
+                assert rounds._prober.running == 2
+                await eventually(lambda: not rounds.running)
+                assert len(ended) == 4
+            (current,) = rounds._prober._shared.echo._current.values()
+            assert not current.socket.waiting
+
+    await in_own_network(test)
+
+
+async def test_the_time_of_a_reply_is_told_again_after_another_was_told_in_between() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            await eventually(lambda: it.again == ["ICMP reply in 1 ms"])
+            it.rounds.settle("v", settled=True)
+            await eventually(lambda: len(it.again) > 1)
+
+    await in_own_network(test)

@@ -6,7 +6,7 @@ and nobody is in doubt, that is counted and no more. So an executor that holds t
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,6 +68,7 @@ class Rounds:
         self._wheel = Wheel(rng=rng)
         self._running = Running()
         self._watched: dict[str, _Watched] = {}
+        self._wanted: list[str] | None = None  # who is to be asked as soon as those that are due have been asked
 
     @property
     def running(self) -> bool:
@@ -87,8 +88,9 @@ class Rounds:
             watched.peer.cancel()
 
     def settle(self, vim_id: str, *, settled: bool) -> None:
-        """Whether one more success would change nothing but the reason."""
-        self._watched[vim_id].settled = settled
+        """Whether one more success would change nothing but the reason, which may have become another meanwhile."""
+        watched = self._watched[vim_id]
+        watched.settled, watched.reply_ms = settled, 0
 
     def follow(self, vim_id: str, health: Health) -> None:
         """Has the next probe come as soon as this health wants it."""
@@ -110,13 +112,31 @@ class Rounds:
                 if vim_id in self._watched and not self._awaits(self._watched[vim_id]):
                     self._presence.saw(vim_id)  # left out on purpose: it does not hang
         self._metrics.began(late_s.values())
-        watched = [each for vim_id in late_s if (each := self._watched.get(vim_id))]
+        wanted: list[str] = []
+        self._wanted = wanted
+        try:
+            self._ask([each for vim_id in late_s if (each := self._watched.get(vim_id))])
+        finally:
+            self._wanted = None
+        for vim_id in wanted:
+            if vim_id not in late_s:
+                self._start(vim_id)
+
+    def start(self, vim_id: str) -> None:
+        """A probe now, unless one is under way. What is told of one whose request cannot even be sent may lead here
+        while others are about to be asked: nobody is asked twice."""
+        if self._wanted is None:
+            self._start(vim_id)
+        else:
+            self._wanted.append(vim_id)
+
+    def _ask(self, watched: Sequence[_Watched]) -> None:
         now, several = self._clock(), len(self._running) > 0
         peers = []
         for each in watched:
             peer = each.peer
             if peer is None or each.peer_until <= now or (several and each.vim_id in self._running):
-                self.start(each.vim_id)
+                self._start(each.vim_id)
             elif peer.socket is None:
                 peers.append(peer)
         if peers and (waits := set(self._prober.ask(peers))):
@@ -124,8 +144,7 @@ class Rounds:
                 if each.peer in waits:
                     self._probe(each)
 
-    def start(self, vim_id: str) -> None:
-        """A probe now, unless one is under way."""
+    def _start(self, vim_id: str) -> None:
         watched = self._watched.get(vim_id)
         if watched is None or self._awaits(watched):
             return
