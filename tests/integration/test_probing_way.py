@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.network import in_own_network, run
 from tests.support.servers import DOWN, UNKNOWN, UP, VERSIONS, Web, check, new_prober, serving, silence, tcp
-from vimmon.actions.probing import Prober
+from vimmon.actions.probing import Prober, lookups
 from vimmon.actions.probing.files import FILES_WANTED
 from vimmon.actions.probing.resolver import Resolver
 from vimmon.probes import Probe, Trace, parse_probe
@@ -307,6 +307,32 @@ async def test_1000_vims_are_on_time_while_the_names_of_others_are_never_found_o
             await asyncio.gather(*(ask() for _ in range(1000)))
         assert len(late_ms) == 1000
         assert max(late_ms) < 3000  # all of them at once, and a slow machine
+        assert not any(task.done() for task in hanging)
+        held.set()
+        for outcome in await asyncio.gather(*hanging):
+            check(outcome, UNKNOWN, "cannot probe: the name servers do not answer, or fail")
+
+
+async def test_1000_new_vims_are_on_time_while_the_names_of_others_are_never_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody has looked up the names of any of them."""
+    monkeypatch.setattr(lookups, "SLOW_S", 0.02)
+    held = threading.Event()
+
+    def hang(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        if host.startswith(b"dead"):
+            held.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [(socket.AF_INET, type, 6, "", ("127.0.0.1", 0))]
+
+    async with Prober(resolver=Resolver(getaddrinfo=hang)) as prober, serving(silence) as port:
+        hanging = [asyncio.ensure_future(prober.probe(tcp(port, host=f"dead-{i}.test", s=60))) for i in range(100)]
+        await asyncio.sleep(0)
+        asked = [asyncio.ensure_future(prober.probe(tcp(port, host=f"vim-{i}.test", s=20))) for i in range(1000)]
+        async with asyncio.timeout(20):
+            for outcome in await asyncio.gather(*asked):
+                check(outcome, UP, "connected")
         assert not any(task.done() for task in hanging)
         held.set()
         for outcome in await asyncio.gather(*hanging):
