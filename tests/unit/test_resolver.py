@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.polling import eventually
+from vimmon.actions.probing import lookups
 from vimmon.actions.probing.lookups import SLOW_S
 from vimmon.actions.probing.reasons import Trouble
 from vimmon.actions.probing.resolver import Resolver
@@ -31,7 +33,7 @@ class Names:
     def getaddrinfo(self, host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
         name = host.decode()
         self.asked.append(name)
-        self.running.wait(5)
+        self.running.wait(30)
         answer = self.answers[name]
         if isinstance(answer, Exception):
             raise answer
@@ -264,6 +266,35 @@ async def test_names_that_hang_do_not_keep_a_new_one_waiting_for_as_long_as_they
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 5)
         assert not thread.is_alive()
+
+
+async def test_names_that_hang_take_no_more_threads_than_allowed_and_all_are_looked_up_in_the_end(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound, value in (("SLOW_S", 0.01), ("STUCK_MAX", 3), ("SLOW_THREADS", 2)):
+        monkeypatch.setattr(lookups, bound, value)
+    dead = [f"dead-{number}" for number in range(12)]
+    names.answers.update((name, ["192.0.2.1"]) for name in dead)
+    resolver = Resolver(threads=2, ttl_s=0, getaddrinfo=names.getaddrinfo)
+    looking = resolver._lookups
+
+    async def hang(asked: list[str], at_once: int) -> None:
+        names.running.clear()
+        asking = [resolver._look_up(name) for name in asked]
+        assert len(asking) > at_once
+        await eventually(lambda: len(looking._began) == at_once)
+        await asyncio.sleep(0.2)  # time for more, if there were no bounds
+        assert len(looking._began) == at_once
+        names.running.set()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*asking)
+
+    await hang(dead, 2 + 3)
+    await hang(list(looking._hangs), 2)  # now apart from the others
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(resolver._look_up(name) for name in dead))
+    assert not resolver._lookups._hangs, "they are quick again"
+    resolver.close()
 
 
 async def test_without_a_thread_nothing_can_be_said_of_the_vim(
