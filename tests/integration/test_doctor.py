@@ -250,13 +250,21 @@ def test_executors_that_may_not_ping_are_known_by_their_vims(vimmon: Command) ->
     assert "ping_group_range" in str(found["ICMP"].remedy)
 
 
-def test_tackers_list_that_is_not_believed_or_not_read_is_told(vimmon: Command, redis: Redis) -> None:
+def test_tackers_list_that_is_not_believed_or_no_longer_read_is_told(vimmon: Command, redis: Redis) -> None:
     redis.hset("vimmon:tacker", "followed", "7")
     _, found = doctor(vimmon)
     assert said(found["Tacker"]) == ("ok", "7 of its VIMs are watched")
     redis.hset("vimmon:tacker", "skipped", "2")
     _, found = doctor(vimmon)
     assert said(found["Tacker"]) == ("warning", "7 of its VIMs are watched, 2 are not")
+    now_ms = redis.time()[0] * 1000
+    redis.hset("vimmon:tacker", mapping={"interval_s": "60.0", "read_ms": str(now_ms - 170_000)})
+    _, found = doctor(vimmon)
+    assert said(found["Tacker"]) == ("warning", "7 of its VIMs are watched, 2 are not")
+    redis.hset("vimmon:tacker", "read_ms", str(now_ms - 190_000))
+    _, found = doctor(vimmon)
+    assert (found["Tacker"].state, "is to be read every 60 s" in found["Tacker"].found) == ("wrong", True)
+    assert "redis-cli DEL vimmon:tacker" in str(found["Tacker"].remedy)
     redis.hset("vimmon:tacker", mapping={"failed": "3", "error": '"HTTP 500"'})
     _, found = doctor(vimmon)
     assert said(found["Tacker"]) == ("wrong", "3 passes have failed, the last: HTTP 500")

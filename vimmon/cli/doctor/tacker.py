@@ -4,6 +4,8 @@ from vimmon.cli.doctor.finding import Found, ok, warning, wrong
 from vimmon.cli.doctor.parts import Parts
 from vimmon.tacker.state import read_following
 
+LATE = 3.0  # intervals without a pass, as in the alert
+
 
 def following(parts: Parts) -> Found:
     found = read_following(parts.redis, parts.keys)
@@ -19,6 +21,14 @@ def following(parts: Parts) -> Found:
         return wrong(
             f"{found.failed} passes have failed, the last: {found.error}",
             "vimmon tacker sync --once shows what is wrong",
+        )
+    seconds, _ = parts.redis.time()
+    silent_s = seconds - (found.read_ms or 0) / 1000
+    if found.interval_s is not None and found.read_ms is not None and silent_s > LATE * found.interval_s:
+        return wrong(
+            f"its list was last read {silent_s:,.0f} s ago, and is to be read every {found.interval_s:g} s",
+            "Start who follows it: a conductor with VIMMON_TACKER_INTERVAL_S, or vimmon tacker sync --every SECONDS;"
+            f" if it is to be followed no longer: redis-cli DEL {parts.keys.tacker}",
         )
     if found.skipped:
         return warning(
