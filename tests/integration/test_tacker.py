@@ -247,6 +247,22 @@ def test_who_was_quicker_is_no_trouble(ground: Ground) -> None:
     assert ground.names() == {new: "new"}
 
 
+def test_a_vim_that_was_registered_by_hand_in_the_middle_of_a_pass_is_not_touched(ground: Ground) -> None:
+    gone, changed, renamed = (ground.tacker.add(name) for name in ("gone", "changed", "renamed"))
+    ground.run()
+    del ground.tacker.vims[gone]
+    ground.tacker.vims[changed]["auth_url"] = "http://127.0.0.1:5001/v3"
+    ground.tacker.vims[renamed]["name"] = "other"
+    found = ground.sync().look().plan
+    for vim_id in (gone, changed, renamed):
+        name = ground.vim(vim_id).name
+        ground.registry.deregister(vim_id)
+        ground.registry.register(name, URL, vim_id=vim_id)
+    before = ground.registry.list()
+    assert carry_out(found, ground.registry, before_each=lambda: True) == Done()
+    assert ground.registry.list() == before
+
+
 def test_what_tacker_lists_of_a_vim_by_hand_is_told_nothing(ground: Ground) -> None:
     tokyo = ground.tacker.add("tokyo")
     ground.registry.register("mine", URL, vim_id=tokyo)

@@ -10,7 +10,7 @@ from vimmon.log import event
 from vimmon.registry.registry import Registry
 from vimmon.tacker.listing import NotWatched
 from vimmon.tacker.plan import Naming, TackerPlan, told_apart
-from vimmon.vim import VimOrigin
+from vimmon.vim import Vim, VimOrigin
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,22 @@ def carry_out(found: TackerPlan, registry: Registry, *, before_each: Callable[[]
 
 def _changes(found: TackerPlan, registry: Registry) -> Iterator[tuple[str, str, str, Callable[[], object]]]:
     for vim in found.deregister:
-        yield "deregistered", vim.id, vim.name, lambda vim=vim: registry.deregister(vim.id)  # type: ignore[misc]  # mypy: default
+        yield "deregistered", vim.id, vim.name, lambda vim=vim: _deregister(vim, registry)  # type: ignore[misc]  # mypy: default
     for naming in found.update:
         yield "updated", naming.listed.vim_id, naming.name, lambda one=naming: _named(one, registry, _update)  # type: ignore[misc]
     for naming in found.register:
         yield "registered", naming.listed.vim_id, naming.name, lambda one=naming: _named(one, registry, _register)  # type: ignore[misc]
+
+
+def _deregister(vim: Vim, registry: Registry) -> object:
+    return registry.deregister(_ours(vim.id, registry))
+
+
+def _ours(vim_id: str, registry: Registry) -> str:
+    """Raises VimNotFound where the id is by now that of a VIM registered by hand: the plan may be minutes old."""
+    if registry.get(vim_id).origin != VimOrigin.TACKER:
+        raise VimNotFound(vim_id)
+    return vim_id
 
 
 def _named(naming: Naming, registry: Registry, enter: Callable[[Naming, str, Registry], object]) -> None:
@@ -69,7 +80,7 @@ def _named(naming: Naming, registry: Registry, enter: Callable[[Naming, str, Reg
 
 
 def _update(naming: Naming, name: str, registry: Registry) -> object:
-    return registry.update(naming.listed.vim_id, name=name, auth_url=naming.listed.auth_url)
+    return registry.update(_ours(naming.listed.vim_id, registry), name=name, auth_url=naming.listed.auth_url)
 
 
 def _register(naming: Naming, name: str, registry: Registry) -> object:
