@@ -5,6 +5,7 @@ from typing import Any
 
 from keystoneauth1 import exceptions as keystone_exceptions
 from keystoneauth1 import loading
+from keystoneauth1.identity.base import BaseIdentityPlugin
 from keystoneauth1.session import Session
 
 from vimmon.errors import SettingsError
@@ -35,6 +36,14 @@ def endpoint(session: Session, environ: Mapping[str, str], *, service_type: str)
         interface=environ.get("OS_INTERFACE") or environ.get("OS_ENDPOINT_TYPE") or "public",
     )
     return None if url is None else str(url)
+
+
+def roles(session: Session) -> frozenset[str] | None:
+    """The roles of the token that the session shows; None where it has none of Keystone's. Raises keystoneauth1's own
+    errors."""
+    if not isinstance(session.auth, BaseIdentityPlugin):
+        return None
+    return frozenset(session.auth.get_access(session).role_names or ())
 
 
 def open_cloud(name: str, *, timeout_s: float) -> tuple[Session, dict[str, str]]:

@@ -79,6 +79,9 @@ class Settings(BaseModel):
     tacker_cloud: str | None = Field(
         None, description="The cloud of clouds.yaml in which Tacker is; where it is not set, what OS_* say"
     )
+    tacker_admin_role: str = Field(
+        "admin", min_length=1, description="The role to which Tacker shows the VIMs of all projects"
+    )
     tacker_timeout_s: float = Field(30, gt=0, le=300, description="How long one answer of Tacker's may take")
     tacker_give_status: bool = Field(
         False, description="Whether each change of a status is written into the attribute `extra` of Tacker's VIM"

@@ -136,6 +136,15 @@ def test_neither_a_password_nor_a_token_stands_in_what_vimmon_wrote(toured: Tour
         assert TOKEN.search(content) is None, where
 
 
+def test_a_user_who_is_shown_his_own_project_only_is_refused_and_nothing_is_deregistered(listed: Listed) -> None:
+    user = listed.ground.keystone.add_user("visitor", "of-the-visitor")
+    ended = listed.ground.sync_once("--believe-loss", env=user)
+    assert (ended.returncode, "not the role admin, only member, reader" in ended.stderr) == (1, True), ended
+    assert listed.ground.stack.registry().get(listed.id).name == "osaka"
+    ended = listed.ground.sync_once("--dry-run", env={**user, "VIMMON_TACKER_ADMIN_ROLE": "member"})
+    assert f"de-register  osaka  {listed.id}" in ended.stdout, ended
+
+
 def test_a_status_is_given_back_once_and_touches_neither_the_vim_nor_its_credentials(listed: Listed) -> None:
     secrets, logins = listed.secrets(), listed.logins()
     assert listed.given() == 1

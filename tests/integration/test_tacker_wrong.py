@@ -311,6 +311,71 @@ def test_with_a_login_the_token_is_shown_to_tacker_alone_and_is_renewed_when_it_
     assert paths == ["/v3/auth/tokens", "/v1.0/vims", "/v3/auth/tokens", "/v1.0/vims"]
 
 
+def test_a_login_that_is_shown_one_project_only_changes_nothing(ground: Ground) -> None:
+    """Three of five VIMs are listed: too few are missing for the list to be doubted."""
+    ids = [ground.tacker.add(f"vim-{number}") for number in range(5)]
+    ground.run()
+    before = ground.registry.list()
+    ground.tacker.hidden = set(ids[:2])
+    ground.tacker.roles = ["member", "reader"]
+    login = OS | {"OS_AUTH_URL": f"{ground.tacker.url}/v3"}
+    with pytest.raises(TackerRefused, match="not the role admin, only member, reader") as caught:
+        ground.sync(login, tacker_url=None).look()
+    assert "VIMMON_TACKER_ADMIN_ROLE" in caught.value.remedy
+    with pytest.raises(TackerRefused, match="not the role admin"):
+        ground.sync(login, tacker_url=None).run_once(believe=True)
+    assert ground.registry.list() == before
+    assert (ground.said().failed, ground.said().error) == (1, str(caught.value))
+    ground.tacker.hidden = set()
+    assert ground.sync(login, tacker_url=None, tacker_admin_role="MEMBER").run_once().followed == 5
+
+
+@pytest.mark.parametrize("page", [None, 2])
+def test_nor_does_one_that_loses_its_role_in_the_middle_of_a_pass(ground: Ground, page: int | None) -> None:
+    """Its token is refused then, and the new one that keystoneauth asks for sees less."""
+    ids = [ground.tacker.add(f"vim-{number}") for number in range(5)]
+    ground.run()
+    before = ground.registry.list()
+    ground.tacker.page = page
+
+    def wrong(asked: Asked) -> Answer | None:
+        if not ground.tacker.hidden and asked.path == "/v1.0/vims" and (page is None or "marker" in asked.query):
+            ground.tacker.roles, ground.tacker.hidden = ["member"], {ids[4]}
+            return Answer(401)
+        return None
+
+    ground.tacker.wrong = wrong
+    with pytest.raises(TackerRefused, match="not the role admin, only member"):
+        ground.sync(OS | {"OS_AUTH_URL": f"{ground.tacker.url}/v3"}, tacker_url=None).run_once()
+    assert ground.registry.list() == before
+
+
+def test_nor_is_a_vim_believed_to_be_gone_because_the_login_sees_it_no_longer(ground: Ground) -> None:
+    ids = [ground.tacker.add(f"vim-{number}") for number in range(5)]
+    ground.run()
+    before = ground.registry.list()
+    ground.tacker.page = 2
+    del ground.tacker.vims[ids[0]]
+
+    def wrong(asked: Asked) -> Answer | None:
+        if asked.path.endswith(ids[0]) and "member" not in ground.tacker.roles[:1]:
+            ground.tacker.roles = ["member"]
+            return Answer(401)
+        return None
+
+    ground.tacker.wrong = wrong
+    with pytest.raises(TackerRefused, match="not the role admin, only member"):
+        ground.sync(OS | {"OS_AUTH_URL": f"{ground.tacker.url}/v3"}, tacker_url=None).run_once()
+    assert ground.registry.list() == before
+
+
+def test_a_password_in_the_address_of_keystone_is_not_kept_where_that_is_away(ground: Ground) -> None:
+    away = f"http://nfv:hush-hush@127.0.0.1:{free_port()}/v3"
+    with pytest.raises(TackerUnreachable) as caught:
+        ground.sync(OS | {"OS_AUTH_URL": away}, tacker_url=None).run_once()
+    assert "hush-hush" not in str(caught.value) + str(ground.redis.hgetall("vimmon:tacker"))
+
+
 @pytest.mark.parametrize("status", [401, 500])
 def test_a_login_that_fails_changes_nothing_and_does_not_show_the_password(
     ground: Ground, status: int, caplog: pytest.LogCaptureFixture

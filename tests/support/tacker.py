@@ -49,11 +49,13 @@ def not_found(vim_id: str) -> Answer:
 
 class TackerServer:
     """`vims`: what it lists, in this order; `page`: its pagination_max_limit; `wrong`: asked first for each request,
-    None: as it should be; `asked`: all requests so far; `hidden`: VIMs that it has and does not list."""
+    None: as it should be; `asked`: all requests so far; `hidden`: VIMs that it has and does not list; `roles`: of the
+    next token."""
 
     def __init__(self) -> None:
         self.vims: dict[str, dict[str, Any]] = {}
         self.page: int | None = None
+        self.roles = ["reader", "member", "Admin"]
         self.hidden: set[str] = set()
         self.wrong: Callable[[Asked], Answer | None] = lambda _: None
         self.asked: list[Asked] = []
@@ -118,7 +120,8 @@ class TackerServer:
             "expires_at": "2999-01-01T00:00:00.000000Z",
             "catalog": catalogue,
         }
-        token |= {"issued_at": "2026-01-01T00:00:00.000000Z", "roles": [{"id": "1", "name": "admin"}]}
+        token |= {"issued_at": "2026-01-01T00:00:00.000000Z"}
+        token["roles"] = [{"id": role, "name": role} for role in self.roles]
         token["user"] = {"id": "1", "name": "admin", "domain": {"id": "default", "name": "Default"}}
         return Answer(201, json.dumps({"token": token}).encode(), {"X-Subject-Token": TOKEN})
 

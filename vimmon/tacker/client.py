@@ -4,6 +4,10 @@ Tacker gives the whole list at once, unless its `allow_pagination` and `paginati
 up anew for each page: a list that changes meanwhile can lack VIMs that are there, with no sign of it. So who would act
 on a missing one asks for that one alone (`is_gone`) where there was more than one page.
 
+Whoever is no administrator is shown the VIMs of one project, with no sign of it: an answer counts only where the token
+that it was asked with has the role that sees them all. That is looked at after each answer, since a token is renewed
+when Tacker refuses it, and the new one may have another role.
+
 Only the fields of FIELDS are asked for: a credential does not even leave Tacker. An answer about a single VIM has more;
 it is not read. Tokens go to Tacker's own address only: of a link to the next page nothing but the marker is used, and
 redirections are not followed.
@@ -22,7 +26,8 @@ from requests import Response
 from requests.exceptions import RequestException
 
 from vimmon.errors import SettingsError, TackerRefused, TackerUnreachable, TackerUnreadable
-from vimmon.keystone import endpoint, open_cloud, open_session
+from vimmon.keystone import endpoint, open_cloud, open_session, roles
+from vimmon.log import without_passwords
 from vimmon.settings import Settings, environment
 from vimmon.tacker.listing import EXTRA_FIELD, FIELDS
 
@@ -64,6 +69,7 @@ class TackerClient:
         if self._session.auth is None and self._url is None:
             raise SettingsError("it is not known where Tacker is", remedy="Set OS_*, VIMMON_TACKER_CLOUD or _URL")
         self._fields = (*FIELDS, EXTRA_FIELD) if settings.tacker_give_status else FIELDS
+        self._admin_role = settings.tacker_admin_role
         self._answer_within_s = PATIENCE * settings.tacker_timeout_s
         self._clock = clock
 
@@ -87,6 +93,7 @@ class TackerClient:
     def is_gone(self, vim_id: str) -> bool:
         """Whether Tacker says that there is no such VIM."""
         with closing(self._ask("GET", f"{PATH}/{vim_id}")) as response:
+            self._check_role()
             if response.status_code == 200:
                 return False
             if response.status_code in (404, 500) and _error_type(self._body(response)) == NO_SUCH_VIM:
@@ -108,6 +115,7 @@ class TackerClient:
         if marker is not None:
             params.append(("marker", marker))
         with closing(self._ask("GET", PATH, params=params)) as response:
+            self._check_role()
             if response.status_code != 200:
                 raise _trouble(response)
             return read_page(self._body(response))
@@ -121,6 +129,17 @@ class TackerClient:
                 self._url + path, method, headers={"Accept": "application/json"}, **AS_IT_COMES, **what
             )
             return response
+
+    def _check_role(self) -> None:
+        with _understood():
+            found = roles(self._session)
+        if found is None or self._admin_role.lower() in {role.lower() for role in found}:  # as oslo.policy compares
+            return
+        has = ", ".join(sorted(found)) or "none"
+        raise TackerRefused(
+            f"the login has not the role {self._admin_role}, only {has}: Tacker shows it one project's VIMs alone",
+            remedy="Log in as an administrator, or name the role that sees all VIMs: VIMMON_TACKER_ADMIN_ROLE",
+        )
 
     def _from_catalogue(self) -> str:
         url = endpoint(self._session, self._environ, service_type=SERVICE_TYPE)
@@ -195,6 +214,7 @@ def _understood() -> Iterator[None]:
     try:
         yield
     except keystone_exceptions.Unauthorized as error:
-        raise TackerRefused(f"Keystone refused the login: {error}") from error
+        raise TackerRefused(f"Keystone refused the login: {without_passwords(str(error))}") from error
     except (keystone_exceptions.ClientException, RequestException) as error:
-        raise TackerUnreachable(f"Tacker, or its Keystone, does not answer: {error}") from error
+        said = without_passwords(str(error))  # it may name OS_AUTH_URL as it stands there
+        raise TackerUnreachable(f"Tacker, or its Keystone, does not answer: {said}") from error

@@ -1,8 +1,8 @@
 """Decides what follows from Tacker's list: which VIMs to register, change and de-register. No I/O.
 
 Tacker's list decides over the VIMs that came from it (`VimOrigin.TACKER`), and over no others. Where it suddenly lacks
-more than half of them, it is not believed at once: an empty database, another region or a user who sees one project
-only would look the same. Until the list has said so three times, or the operator has, nothing at all follows from it.
+more than half of them, it is not believed at once: an empty database or another region would look the same.
+Until the list has said so three times, or the operator has, nothing at all follows from it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
