@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -36,7 +37,7 @@ from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
-from vimmon.probes import Outcome
+from vimmon.probes import IcmpProbe, Outcome
 from vimmon.vim import VimStatus
 
 # From a row to its status
@@ -157,6 +158,29 @@ async def test_a_status_that_somebody_else_wrote_is_put_right(host: Host, conduc
     generation, seq, _, holder = str(text_of(redis, KEYS.status(vim.id))).split(":", 3)
     redis.set(KEYS.status(vim.id), f"{generation}:{seq}:UNKNOWN:{holder}")
     await eventually(lambda: text_of(redis, KEYS.status(vim.id)) == f"{generation}:{int(seq) + 1}:REACHABLE:{holder}")
+
+
+async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_is_put_right(
+    redis_server: RedisServer, redis: Redis, conductor: Conductor
+) -> None:
+    async with Prober() as real:
+        probe = IcmpProbe(auth_url="http://127.0.0.1:5000", interval_s=0.1)
+        if "no ICMP socket is allowed" in (await real.probe(probe)).reason:
+            pytest.skip("this process may not open ICMP sockets")
+        async with hosting(redis_server.url, real) as host:
+            vim = conductor.register()
+            host.take_on(replace(assignment_of(vim), probe=probe))
+            await conductor.says(vim, VimStatus.REACHABLE)
+            await eventually(lambda: host._rounds._watched[vim.id].settled)
+            told: list[object] = []
+            host._rounds._ended = lambda *found: told.append(found)
+            known = await eventually(lambda: text_of(redis, KEYS.status(vim.id)))
+            generation, seq, _, holder = str(known).split(":", 3)
+            redis.set(KEYS.status(vim.id), f"{generation}:{seq}:UNKNOWN:{holder}")
+            again = f"{generation}:{int(seq) + 1}:REACHABLE:{holder}"
+            await eventually(lambda: text_of(redis, KEYS.status(vim.id)) == again)
+            assert told == []
+        assert real.running == 0
 
 
 # Who is taken on
