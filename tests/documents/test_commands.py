@@ -26,9 +26,9 @@ BESIDE = "http,interval_s=1,confirm_interval_s=0.2"
 NOT_HERE = {
     "make demo": "tests/acceptance/test_demo.py",
     "make test": "this run",
-    "pip install": "tests/integration/test_packages.py",
+    "pip install": "the Makefile, for [demo]; the Dockerfile, for [conductor]",
     "vimmon up": "the fixture of this file",
-    "/path/to/mistral/bin/pip install .": "tests/integration/test_packages.py",
+    "/path/to/mistral/bin/pip install .": "the Dockerfile, and then pip check",
     "python -m vimmon.conductor": "tests/integration/test_conductor.py",
     "VIMMON_": "settings",
     "export VIMMON_": "settings of a Mistral elsewhere",
