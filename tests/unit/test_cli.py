@@ -1,5 +1,6 @@
 """What the command line makes of its arguments, and how it shows things; nothing is connected."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.command import Command
+from tests.support.up import VIMMON
 from vimmon.asks import Found, Unfinished
 from vimmon.cli.found import show_found
 from vimmon.cli.output import ago, printable, table, vim_table
@@ -200,3 +202,11 @@ def test_the_phase_that_a_probe_did_not_get_past_is_shown(capsys: pytest.Capture
     assert ["TLS", "unfinished", "after", "4990.5", "ms"] in [
         line.split() for line in capsys.readouterr().out.splitlines()
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_takes_no_more_is_told_in_words() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run([str(VIMMON), "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.stderr == "error: what there is to say cannot be written: No space left on device\n"
+    assert ended.returncode == 1

@@ -3,9 +3,11 @@
 Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 something that is needed cannot be reached.
 """
 
+import errno
 import importlib.util
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,4 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read us, `head` for instance, has seen enough
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not tried again
+        sys.stderr.write(f"error: what there is to say cannot be written: {error.strerror}\n")
         sys.exit(1)
