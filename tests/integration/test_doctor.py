@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from tests.support.command import Command, Ended
 from tests.support.guarded_redis import ADMIN, GuardedRedis, guarded_redis
 from vimmon.cli.doctor import stores
-from vimmon.cli.doctor.finding import Check, Finding, State, exit_code, ok, wrong
+from vimmon.cli.doctor.finding import Check, Finding, State, conclusion, exit_code, ok, wrong
 from vimmon.cli.doctor.parts import Parts
 from vimmon.cli.doctor.run import diagnose
 from vimmon.embedded.process import free_port
@@ -332,3 +332,12 @@ def test_a_check_that_fails_itself_ends_nothing() -> None:
     ]
     assert exit_code(findings) == 1
     assert exit_code(findings[:1]) == 0
+
+
+def test_what_could_not_be_found_out_is_not_called_well() -> None:
+    untold, bad, well = (
+        Finding(check=state, state=state, found="") for state in (State.UNKNOWN, State.WRONG, State.OK)
+    )
+    assert conclusion([well]) == "nothing that is needed is away or wrong"
+    assert conclusion([untold, well]).startswith("not found out: unknown; of the rest nothing")
+    assert conclusion([untold, bad, well]) == "not well: wrong"

@@ -15,7 +15,7 @@ def doctor(as_json: AsJson = False) -> None:
     Ends with 3 where something that is needed cannot be reached, with 1 where something is wrong, else with 0.
     """
     from vimmon.cli.doctor.checks import CHECKS
-    from vimmon.cli.doctor.finding import State, exit_code
+    from vimmon.cli.doctor.finding import conclusion, exit_code
     from vimmon.cli.doctor.parts import Parts
     from vimmon.cli.doctor.run import diagnose
     from vimmon.settings import load_settings
@@ -31,7 +31,5 @@ def doctor(as_json: AsJson = False) -> None:
         if finding.remedy:
             rows.append(("", Text("to do:", style="dim"), finding.remedy))
     show_table(("CHECK", "STATE", "+FOUND"), rows)
-    bad = [finding for finding in findings if finding.state in (State.AWAY, State.WRONG)]
-    names = ", ".join(finding.check for finding in bad)
-    out().print(f"\nnot well: {names}" if bad else "\nnothing that is needed is away or wrong")
+    out().print(f"\n{conclusion(findings)}")
     raise typer.Exit(code)

@@ -65,6 +65,16 @@ def away(text: str, remedy: str) -> Found:
     return Found(State.AWAY, text, remedy)
 
 
+def conclusion(findings: Iterable[Finding]) -> str:
+    """In one line. What could not be found out is not called well."""
+    known = list(findings)
+    if bad := [one.check for one in known if one.state in (State.AWAY, State.WRONG)]:
+        return f"not well: {', '.join(bad)}"
+    if untold := [one.check for one in known if one.state is State.UNKNOWN]:
+        return f"not found out: {', '.join(untold)}; of the rest nothing that is needed is away or wrong"
+    return "nothing that is needed is away or wrong"
+
+
 def exit_code(findings: Iterable[Finding]) -> int:
     """3: something that is needed is away; 1: something is wrong; 0: neither, whatever else was found."""
     states = {finding.state for finding in findings}
