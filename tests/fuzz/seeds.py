@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.fuzz import hashes, metrics, targets
+from tests.fuzz import hashes, manifest, metrics, targets
 
 UPDATE = (
     b'{"jsonrpc":"2.0","id":"1","method":"update_vim","params":{"vim_id":"v","status":"REACHABLE","action_id":"a",'
@@ -125,6 +125,15 @@ TARGETS: Final = {
             b'\xff"\\\nanswers={"tcp":{"bounds":[0.1,1],"counts":[1,2,3],"sum":4.5}}\ncertificates={"v":1.9e9,"\\n":0}',
             b'e\nlag={"turn":{"bounds":[1],"counts":[0,9007199254740992],"sum":1e15}}\ncalls:applied=7\nchanges:UNKNOWN=-1',
             b"e\nbatch_requests:1=2\nbatch_requests:inf=1\nbatch_seconds:sum=999999999999999999\nreconcile_ended_ms=x",
+        ),
+    ),
+    "manifest": Target(
+        manifest.run,
+        (
+            b"vims:\n  - name: a\n    auth_url: http://h:1\n    probe: &p {kind: tcp, fall: 2}\n",
+            b"- &a {name: a, auth_url: http://h:1}\n- {<<: *a, name: b, type: generic, probe: 'tcp,fall=2'}\n",
+            b"- name: !!int x\n  auth_url: !!timestamp 2026-99-99\n  probe: !!bool maybe\n",
+            b'[{"name": "a", "auth_url": "https://h:5000/v3", "probe": {"kind": "icmp", "fall": 3}}]',
         ),
     ),
     "hashes": Target(
