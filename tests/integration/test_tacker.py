@@ -150,6 +150,39 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(ground: Ground) -> N
     assert ground.redis.keys("vimmon:*") == []
 
 
+@pytest.mark.parametrize("page", [None, 1])
+def test_a_dry_run_writes_nothing_even_beside_a_pass(ground: Ground, page: int | None) -> None:
+    ids = [ground.tacker.add(name) for name in ("a", "b", "c")]
+    ground.run()
+    del ground.tacker.vims[ids[1]]
+    ground.tacker.add("d")
+    ground.tacker.page = page
+    ground.redis.set("vimmon:tacker:turn", "another", px=60_000)
+
+    def written() -> object:
+        return [ground.redis.dump(key) for key in sorted(ground.redis.keys("vimmon:*"))], ground.registry.list()
+
+    ground.redis.config_resetstat()
+    before = written()
+    found = ground.sync().look().plan
+    assert (len(found.deregister), len(found.register)) == (1, 1)
+    assert written() == before
+    asked = {name.removeprefix("cmdstat_") for name in ground.redis.info("commandstats")}
+    assert asked - {
+        "config|resetstat",
+        "client|setinfo",
+        "client|setname",
+        "hello",
+        "select",
+        "keys",
+        "dump",
+        "info",
+    } == {
+        "hgetall",
+        "time",
+    }
+
+
 def test_one_at_a_time(ground: Ground) -> None:
     ground.tacker.add("tokyo")
     ground.redis.set("vimmon:tacker:turn", "another", px=300)

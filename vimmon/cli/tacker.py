@@ -51,8 +51,10 @@ def sync(
     settings = load_settings()
     tacker, redis = open_sync(settings)
     if once or dry_run or believe_loss:
-        do = tacker.look if dry_run else tacker.run_once
-        passed = do(believe=believe_loss, wait_s=WAIT_S)
+        if dry_run:
+            passed = tacker.look(believe=believe_loss)
+        else:
+            passed = tacker.run_once(believe=believe_loss, wait_s=WAIT_S)
         _show(passed, as_json=as_json, dry_run=dry_run)
         raise typer.Exit(1 if passed.done.failed or passed.plan.doubt else 0)
     interval_s = every or settings.tacker_interval_s or EVERY_S

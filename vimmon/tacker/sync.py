@@ -83,13 +83,12 @@ class TackerSync:
         except RedisError as trouble:
             raise redis_unreachable(trouble) from None
 
-    def look(self, *, believe: bool = False, wait_s: float = 0) -> Passed:
-        """What a pass would do now. Nothing is changed."""
+    def look(self, *, believe: bool = False) -> Passed:
+        """What a pass would do now. Nothing is changed, and no pass has to wait for it."""
         try:
-            with self._turn.taken(wait_s):
-                before = read_following(self._redis, self._keys) or Following()
-                _, vims, found = self._find(before, self._now_ms(), believe)
-                return Passed(found, _ours(vims))
+            before = read_following(self._redis, self._keys) or Following()
+            _, vims, found = self._find(before, self._now_ms(), believe, lambda: None)
+            return Passed(found, _ours(vims))
         except RedisError as trouble:
             raise redis_unreachable(trouble) from None
 
@@ -98,7 +97,7 @@ class TackerSync:
             self._turn.keep()
             return not stopped()
 
-        listing, vims, found = self._find(before, now_ms, believe)
+        listing, vims, found = self._find(before, now_ms, believe, self._turn.keep)
         ours = _ours(vims)
         if found.doubt is not None:
             missing = len(found.doubt.missing)
@@ -111,20 +110,22 @@ class TackerSync:
         write_following(self._redis, self._keys, read_ms=now_ms, failed=0, error=None, **said)
         return Passed(found, followed, done, given)
 
-    def _find(self, before: Following, now_ms: int, believe: bool) -> tuple[Listing, Sequence[Vim], TackerPlan]:
-        answered = self._client.vims(self._turn.keep)
+    def _find(
+        self, before: Following, now_ms: int, believe: bool, keep_turn: Callable[[], object]
+    ) -> tuple[Listing, Sequence[Vim], TackerPlan]:
+        answered = self._client.vims(keep_turn)
         listing, vims = read_listing(answered.entries), self._registry.list()
         found = plan(listing, vims, before.doubted(), now_ms=now_ms, believe=believe)
         if not answered.whole:
-            found = self._without_those_that_are_there(found)
+            found = self._without_those_that_are_there(found, keep_turn)
         return listing, vims, found
 
-    def _without_those_that_are_there(self, found: TackerPlan) -> TackerPlan:
+    def _without_those_that_are_there(self, found: TackerPlan, keep_turn: Callable[[], object]) -> TackerPlan:
         """Of a list that came in pieces: only what Tacker itself says is gone is de-registered."""
         listed = {naming.listed.vim_id for naming in found.register}  # it has become of another type
         gone = []
         for vim in found.deregister:
-            self._turn.keep()
+            keep_turn()
             if vim.id in listed or self._client.is_gone(vim.id):
                 gone.append(vim)
         return replace(found, deregister=tuple(gone))
