@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, TimeoutError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from vimmon.redis_url import SentinelPlace, parse_redis_url
 from vimmon.settings import Settings
@@ -47,8 +47,11 @@ def connect(settings: Settings) -> Redis:
 def alone(client: Redis) -> Redis:
     """The same for one thread alone, which keeps its connection: redis-py then does half as much for each command.
 
-    While Redis is away it is `client` itself, which must outlive it.
+    While Redis is away it is `client` itself, which must outlive it. So it is behind Sentinels: a kept connection does
+    not find the next master.
     """
+    if isinstance(client.connection_pool, SentinelConnectionPool):
+        return client
     try:
         kept: Redis = client.client()  # type: ignore[no-untyped-call]  # redis-py has no types here
     except AWAY:
