@@ -56,10 +56,17 @@ class Cloud:
 
     def traces(self) -> dict[str, bytes]:
         """All that vimmon wrote anywhere: its logs, its database, Redis; and Mistral's database and log."""
-        files = [path for path in self.stack.folder.rglob("*") if path.suffix in (".log", ".sqlite", ".sqlite-wal")]
-        written = {str(path): _read_elsewhere(path) for path in files}
+        written = eventually(self._files)
         with Redis.from_url(self.stack.redis.url) as redis:
             return written | {f"redis {key!r}": _content(redis, key) for key in redis.scan_iter()}
+
+    def _files(self) -> dict[str, bytes] | None:
+        """None: one went away meanwhile. SQLite's last user puts a -wal into the file beside it, and removes it."""
+        paths = [path for path in self.stack.folder.rglob("*") if path.suffix in (".log", ".sqlite", ".sqlite-wal")]
+        try:
+            return {str(path): _read_elsewhere(path) for path in paths}
+        except subprocess.CalledProcessError:
+            return None
 
 
 def _read_elsewhere(path: Path) -> bytes:
