@@ -203,6 +203,38 @@ def test_a_vim_changed_before_its_start_has_finished_is_watched_by_the_new_actio
     _watched_once(stack, new)
 
 
+@pytest.mark.parametrize("held", [("GET", "/v2/executions?"), ("DELETE", "/v2/workflows/")])
+def test_a_vim_that_comes_back_while_it_is_cleaned_away_keeps_its_new_execution(
+    stack: Stack, endpoint: Endpoint, gate: Gate, held: tuple[str, str]
+) -> None:
+    old = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+    _watched_once(stack, old)
+    with gate.hold(*held, "before") as call:
+        stack.registry.deregister(old.id)
+        assert call.reached.wait(REACHED_WITHIN_S)
+        new = stack.registry.register("tokyo", endpoint.url(), probe=PROBE, vim_id=old.id).vim
+        becomes(lambda: stack.status(new.id), "REACHABLE")
+        becomes(lambda: [job for job in stack.jobs() if "start" in job], [])
+    _watched_once(stack, new)
+    _watched_once(stack, stack.registry.update(new.id, auth_url=endpoint.url("/v3/")).vim)
+    assert stack.workflow(new.id)
+
+
+def test_a_vim_whose_workflow_is_cleaned_away_just_before_it_is_executed_is_watched_all_the_same(
+    stack: Stack, endpoint: Endpoint, gate: Gate
+) -> None:
+    old = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
+    _watched_once(stack, old)
+    with gate.hold(*EXECUTE, "before") as start:
+        with gate.hold("DELETE", "/v2/workflows/", "before") as clean:
+            stack.registry.deregister(old.id)
+            assert clean.reached.wait(REACHED_WITHIN_S)
+            new = stack.registry.register("tokyo", endpoint.url(), probe=PROBE, vim_id=old.id).vim
+            assert start.reached.wait(REACHED_WITHIN_S)
+        becomes(lambda: stack.workflow(new.id), None)
+    _watched_once(stack, new)
+
+
 def test_a_conductor_told_to_leave_with_a_job_in_hand_leaves_in_time_and_the_job_is_done_later(
     stack: Stack, endpoint: Endpoint, gate: Gate
 ) -> None:

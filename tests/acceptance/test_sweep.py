@@ -70,7 +70,7 @@ def mine(servers: tuple[str, str], tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(tmp_path / "mine", *servers)
     yield installation
     for vim_id in installation.workflows():
-        installation.mistral.delete_all(vim_id)
+        installation.mistral.delete_all(vim_id, installation.mistral.executions_of(vim_id))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def another(servers: tuple[str, str], tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(tmp_path / "another", *servers)
     yield installation
     for vim_id in installation.workflows():
-        installation.mistral.delete_all(vim_id)
+        installation.mistral.delete_all(vim_id, installation.mistral.executions_of(vim_id))
 
 
 def test_what_is_wanted_stays_and_anothers_is_not_touched(mine: Installation, another: Installation) -> None:

@@ -59,9 +59,12 @@ class Mistral:
         self._here()
         self.executions.pop(execution_id, None)
 
-    def delete_all(self, vim_id: str) -> None:
+    def executions_of(self, vim_id: str) -> list[str]:
         self._here()
-        self.executions = {one: of for one, of in self.executions.items() if of != vim_id}
+        return [one for one, of in self.executions.items() if of == vim_id]
+
+    def delete_workflow(self, vim_id: str) -> None:
+        self._here()
         self.workflows.discard(vim_id)
 
     def existing(self) -> Existing:
@@ -174,13 +177,24 @@ class Worker(Process):
         if action_id is not None:
             self.mistral.delete_execution(action_id)
             yield None
-        wanted = self.parts.db.wanted(vim_id)
-        if wanted is None or wanted.deleted is not None:
+        if not self._is_gone(vim_id):
+            return 0.0
+        yield None
+        executions = self.mistral.executions_of(vim_id)
+        yield None
+        if self._is_gone(vim_id):
+            for execution_id in executions:
+                yield None
+                self.mistral.delete_execution(execution_id)
             yield None
-            self.mistral.delete_all(vim_id)
+            self.mistral.delete_workflow(vim_id)
             yield None
             self.parts.db.record_clean(vim_id)
         return 0.0
+
+    def _is_gone(self, vim_id: str) -> bool:
+        wanted = self.parts.db.wanted(vim_id)
+        return wanted is None or wanted.deleted is not None
 
     def _sweep(self) -> Steps:
         """jobs.carry_out_sweep"""

@@ -5,7 +5,7 @@ the address that `VIMMON_MISTRAL_URL` or else Keystone's catalogue gives (servic
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,13 +61,18 @@ class MistralClient:
         with _understood():
             _absent_is_none(lambda: self._client.executions.delete(execution_id, force=True))
 
-    def delete_all(self, vim_id: str) -> None:
-        """Every execution of the VIM's workflow, and the workflow, are gone afterwards."""
-        name = workflow_name(vim_id)
+    def executions_of(self, vim_id: str) -> list[str]:
+        """The ids of all executions of the VIM's workflow."""
         with _understood():
-            for execution in self._all(self._client.executions, ["id", "workflow_name"], named=name):
-                self.delete_execution(execution.id)
-            _absent_is_none(lambda: self._client.workflows.delete(name))
+            found = self._all(self._client.executions, ["id", "workflow_name"], named=workflow_name(vim_id))
+            return [execution.id for execution in found]
+
+    def delete_all(self, vim_id: str, executions: Iterable[str]) -> None:
+        """These executions of the VIM's, and its workflow, are gone afterwards. Others of it go on without."""
+        for execution_id in executions:
+            self.delete_execution(execution_id)
+        with _understood():
+            _absent_is_none(lambda: self._client.workflows.delete(workflow_name(vim_id)))
 
     def existing(self, installation: str) -> Existing:
         """All workflows and executions that carry the installation's tag."""

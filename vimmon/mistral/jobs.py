@@ -85,11 +85,17 @@ def carry_out_start(with_: Tools, vim_id: str, generation: int) -> None:
 def carry_out_stop(with_: Tools, vim_id: str, action_id: str | None) -> None:
     if action_id is not None:
         with_.mistral.delete_execution(action_id)
-    wanted = with_.vims.wanted(vim_id)
-    if wanted is None or wanted.deleted:
-        with_.mistral.delete_all(vim_id)
-        with_.vims.record_clean(vim_id)
+    if _is_gone(with_, vim_id):
+        executions = with_.mistral.executions_of(vim_id)
+        if _is_gone(with_, vim_id):  # asked once more: what was started for a VIM that came back is none of these
+            with_.mistral.delete_all(vim_id, executions)
+            with_.vims.record_clean(vim_id)
     log.info(event("monitor_stopped", vim_id=vim_id, action_id=action_id))
+
+
+def _is_gone(with_: Tools, vim_id: str) -> bool:
+    wanted = with_.vims.wanted(vim_id)
+    return wanted is None or wanted.deleted
 
 
 def carry_out_sweep(with_: Tools) -> None:
