@@ -331,7 +331,8 @@ def test_a_check_that_fails_itself_ends_nothing() -> None:
         ("ok", "fine"),
     ]
     assert exit_code(findings) == 1
-    assert exit_code(findings[:1]) == 0
+    assert exit_code(findings[:1]) == 4
+    assert exit_code(findings[2:]) == 0
 
 
 def test_what_could_not_be_found_out_is_not_called_well() -> None:
@@ -341,3 +342,5 @@ def test_what_could_not_be_found_out_is_not_called_well() -> None:
     assert conclusion([well]) == "nothing that is needed is away or wrong"
     assert conclusion([untold, well]).startswith("not found out: unknown; of the rest nothing")
     assert conclusion([untold, bad, well]) == "not well: wrong"
+    away = well.model_copy(update={"state": State.AWAY})
+    assert [exit_code(one) for one in ([well], [untold, well], [untold, bad], [untold, bad, away])] == [0, 4, 1, 3]

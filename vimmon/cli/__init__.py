@@ -1,6 +1,7 @@
 """The `vimmon` command: one module for each group of commands; this one turns errors into words and exit codes.
 
-Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 something that is needed cannot be reached.
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 something that is needed cannot be reached; of
+`vimmon doctor` also 4: something could not be found out.
 """
 
 import errno

@@ -12,7 +12,8 @@ STYLES = {"ok": "green", "unknown": "dim", "warning": "yellow", "wrong": "bold r
 def doctor(as_json: AsJson = False) -> None:
     """Look at each part, and say what is wrong with it and what to do about it. It changes nothing.
 
-    Ends with 3 where something that is needed cannot be reached, with 1 where something is wrong, else with 0.
+    Ends with 3 where something that is needed cannot be reached, with 1 where something is wrong, with 4 where only
+    something could not be found out, else with 0.
     """
     from vimmon.cli.doctor.checks import CHECKS
     from vimmon.cli.doctor.finding import conclusion, exit_code

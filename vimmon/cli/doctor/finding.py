@@ -19,6 +19,9 @@ class State(StrEnum):
     AWAY = "away"  # a part that is needed cannot be reached
 
 
+EXIT_CODES = {State.AWAY: 3, State.WRONG: 1, State.UNKNOWN: 4}  # the worst first
+
+
 class Finding(Frozen):
     check: str
     state: State
@@ -76,6 +79,6 @@ def conclusion(findings: Iterable[Finding]) -> str:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """3: something that is needed is away; 1: something is wrong; 0: neither, whatever else was found."""
+    """3: something that is needed is away; 1: something is wrong; 4: neither, as far as is known; 0: neither."""
     states = {finding.state for finding in findings}
-    return 3 if State.AWAY in states else 1 if State.WRONG in states else 0
+    return next((code for state, code in EXIT_CODES.items() if state in states), 0)
