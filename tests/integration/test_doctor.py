@@ -302,6 +302,20 @@ def test_what_a_user_of_redis_may_not_ask_is_told_and_the_rest_is_found_out(
         assert "may not ask" in found[name].found
 
 
+@pytest.mark.parametrize("user", ["vimmon-conductor", "vimmon-operator"])
+def test_with_an_append_only_file_operator_and_conductor_find_everything_out(
+    vimmon: Command, guarded: GuardedRedis, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    monkeypatch.setenv("VIMMON_REDIS_URL", guarded.url(user))
+    with guarded.client(ADMIN) as admin:
+        admin.config_set("appendonly", "yes")
+        guarded.denied()
+        _, found = doctor(vimmon)
+        admin.config_set("appendonly", "no")
+    assert {name for name, one in found.items() if one.state is State.UNKNOWN} == {"action"}  # Mistral is away
+    assert guarded.denied() == []
+
+
 def test_clocks_that_are_apart_are_told(redis_server: RedisServer, engine: Engine) -> None:
     class Late(Parts):
         def redis_ahead_s(self) -> float:
