@@ -3,6 +3,13 @@
 from collections.abc import Sequence
 
 CANDIDATES_SHOWN = 10
+REPEATED_MAX = 255  # as long as a name may be: what may be right is repeated whole
+
+
+def repeated(given: object) -> str:
+    """What was given, as an error may repeat it: whoever gave something endless knows it by its beginning."""
+    text = str(given)
+    return text if len(text) <= REPEATED_MAX else f"{text[:REPEATED_MAX]}… ({len(text)} characters)"
 
 
 class VimmonError(Exception):
@@ -33,7 +40,7 @@ class VimNotFound(VimmonError):
     remedy = "List the known ones: vimmon vim list"
 
     def __init__(self, vim: str) -> None:
-        super().__init__(f"VIM {vim!r} is not registered")
+        super().__init__(f"VIM {repeated(vim)!r} is not registered")
 
 
 class VimAmbiguous(VimmonError):
@@ -43,7 +50,7 @@ class VimAmbiguous(VimmonError):
         shown = [f"  {name} ({vim_id})" for name, vim_id in candidates[:CANDIDATES_SHOWN]]
         if len(candidates) > len(shown):
             shown.append(f"  and {len(candidates) - len(shown)} more")
-        super().__init__("\n".join([f"{typed!r} is the start of {len(candidates)} VIMs:", *shown]))
+        super().__init__("\n".join([f"{repeated(typed)!r} is the start of {len(candidates)} VIMs:", *shown]))
 
 
 class NameTaken(VimmonError):

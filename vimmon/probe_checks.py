@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationInfo
 
-from vimmon.errors import InvalidInput
+from vimmon.errors import InvalidInput, repeated
 from vimmon.vim import HOST_LABEL, parse_auth_url
 
 PATH_MAX = 1000
@@ -39,10 +39,10 @@ def parse_status_codes(text: str) -> tuple[range, ...]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not (_is_number(first) and (_is_number(last) or not dash)):
-            raise invalid("expect_status", f"{part!r} is neither a status code nor a range", LIKE_CODES)
+            raise invalid("expect_status", f"{repeated(part)!r} is neither a status code nor a range", LIKE_CODES)
         codes = range(int(first), int(last or first) + 1)
         if not codes or codes.start < STATUS_MIN or codes.stop > STATUS_MAX + 1:
-            problem = f"{part} is not within {STATUS_MIN} and {STATUS_MAX}, the lower first"
+            problem = f"{repeated(part)} is not within {STATUS_MIN} and {STATUS_MAX}, the lower first"
             raise invalid("expect_status", problem, LIKE_CODES)
         ranges.append(codes)
     return tuple(ranges)

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from vimmon.errors import InvalidInput
+from vimmon.errors import InvalidInput, repeated
 from vimmon.probe_checks import (
     SEE_DOCS,
     check_address,
@@ -228,7 +228,8 @@ def parse_probe(probe: Mapping[str, Any]) -> Probe:
         if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
             raise invalid("kind", "there is no such kind", f"The kinds are {', '.join(KINDS)}") from None
         if first["type"] == "extra_forbidden":
-            raise invalid(where, "there is no such setting", _meant(where, KINDS[probe["kind"]])) from None
+            called = repeated(where)
+            raise invalid(called, "there is no such setting", _meant(called, KINDS[probe["kind"]])) from None
         problem = first["msg"].replace("Input should", "it should", 1)
         raise InvalidInput(f"probe.{where}" if where else "probe", problem, remedy=SEE_DOCS) from None
 

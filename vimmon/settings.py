@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from vimmon.errors import SettingsError
+from vimmon.errors import SettingsError, repeated
 
 PREFIX = "VIMMON_"
 ENV_FILE = "VIMMON_ENV_FILE"
@@ -164,8 +164,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if not variable.startswith(PREFIX) or variable.startswith(TEST_PREFIX) or variable == ENV_FILE:
             continue
         if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1, cutoff=0)
-            raise SettingsError(f"{variable} is not a setting; the nearest is {near[0]}")
+            called = repeated(variable)
+            near = difflib.get_close_matches(called, known, n=1, cutoff=0)
+            raise SettingsError(f"{called} is not a setting; the nearest is {near[0]}")
         values[known[variable]] = value
     try:
         return Settings.model_validate(values)

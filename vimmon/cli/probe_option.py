@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vimmon.errors import InvalidInput
+from vimmon.errors import InvalidInput, repeated
 
 HELP = 'How to ask the VIM: a kind (http, tcp, icmp), "tcp,interval_s=5,fall=2", or a JSON object.'
 REMEDY = """Write --probe tcp, --probe tcp,interval_s=5,fall=2, or --probe '{"kind": "tcp", "interval_s": 5}'"""
@@ -59,9 +59,9 @@ def _from_list(text: str) -> dict[str, Any]:
             probe[latest] += f",{other}"
             continue
         if not equals or not name:
-            raise UnreadableProbe(f"{other!r} is not setting=value")
+            raise UnreadableProbe(f"{repeated(other)!r} is not setting=value")
         if name in probe:
-            raise UnreadableProbe(f"{name} is given twice")
+            raise UnreadableProbe(f"{repeated(name)} is given twice")
         probe[name] = value or None
         latest = name if value else ""
     return probe

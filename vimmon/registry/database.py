@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError
+from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError, repeated
 from vimmon.registry.models import Base
 from vimmon.registry.schema import MIGRATIONS, known_revisions, revision_of
 from vimmon.registry.transactions import READ_ONLY, cause, place, reaching
@@ -142,7 +142,7 @@ def _parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise _unreadable("it is not a URL; percent-encode special characters of the password") from None
     if parsed.drivername not in DRIVERS:
-        raise _unreadable(f"{parsed.drivername!r} is none of {', '.join(DRIVERS)}")
+        raise _unreadable(f"{repeated(parsed.drivername)!r} is none of {', '.join(DRIVERS)}")
     driver, module = DRIVERS[parsed.drivername]
     if find_spec(module) is None:
         raise SettingsError(

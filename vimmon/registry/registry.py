@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 from redis import Redis
 from redis.exceptions import RedisError
 
-from vimmon.errors import InvalidInput
+from vimmon.errors import InvalidInput, repeated
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import Lease
@@ -192,4 +192,4 @@ def _check_type(text: str) -> VimType:
     try:
         return VimType(text)
     except ValueError:
-        raise InvalidInput("type", f"{text!r} is none", remedy=f"Give one of {', '.join(VimType)}") from None
+        raise InvalidInput("type", f"{repeated(text)!r} is none", remedy=f"Give one of {', '.join(VimType)}") from None

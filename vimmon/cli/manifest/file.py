@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from vimmon.errors import InvalidInput
+from vimmon.errors import InvalidInput, repeated
 
 MAX_BYTES = 16 * 1024 * 1024
 EXAMPLE = """Write it like
@@ -83,7 +83,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{repeated(key)} is given twice", node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -112,7 +112,7 @@ def _parse_yaml(text: str) -> list[Entry]:
 def _entries(document: Any, lines: Sequence[int]) -> list[Entry]:
     if isinstance(document, dict) and "vims" in document:
         if others := document.keys() - {"vims"}:
-            raise UnreadableFile(f"beside vims it has {', '.join(sorted(map(str, others)))}")
+            raise UnreadableFile(f"beside vims it has {repeated(', '.join(sorted(map(str, others))))}")
         document = document["vims"]
     elif isinstance(document, dict):
         document = [document]
@@ -128,7 +128,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise UnreadableFile(f"{key} is given twice in one entry", remedy="Give it once")
+            raise UnreadableFile(f"{repeated(key)} is given twice in one entry", remedy="Give it once")
         made[key] = value
     return made
 
@@ -138,4 +138,4 @@ def _said(trouble: yaml.YAMLError) -> str:
     mark = getattr(trouble, "problem_mark", None)
     problem = getattr(trouble, "problem", None) or str(trouble)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}{' '.join(str(problem).split())}"
+    return f"{place}{repeated(' '.join(str(problem).split()))}"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from vimmon.cli.manifest.file import Entry
 from vimmon.cli.probe_option import for_update, parse_probe_option
-from vimmon.errors import InvalidInput, VimmonError
+from vimmon.errors import InvalidInput, VimmonError, repeated
 from vimmon.probes import probe_for
 from vimmon.registry.values import probe_text
 from vimmon.vim import Vim, VimType, check_name, parse_auth_url
@@ -54,7 +54,7 @@ def plan(entries: Sequence[Entry], registered: Mapping[str, Vim], *, may_update:
     differ = 0
     for entry in entries:
         called = entry.said.get("name") if isinstance(entry.said, dict) else None
-        place = f"{entry.where}, {called}" if isinstance(called, str) and called.strip() else entry.where
+        place = f"{entry.where}, {repeated(called)}" if isinstance(called, str) and called.strip() else entry.where
         try:
             step = _step(entry, registered)
             if step.name in first:
@@ -96,9 +96,10 @@ def _fields(said: Any) -> dict[str, Any]:
         raise InvalidInput("entry", "it has no fields", remedy="Give at least name and auth_url")
     for field in said:
         if field not in FIELDS and field not in SHOWN_ONLY:
-            near = get_close_matches(str(field), FIELDS, n=1)
+            called = repeated(field)
+            near = get_close_matches(called, FIELDS, n=1)
             remedy = f"Did you mean {near[0]}?" if near else f"An entry has {', '.join(FIELDS)}"
-            raise InvalidInput(str(field), "there is no such field", remedy=remedy)
+            raise InvalidInput(called, "there is no such field", remedy=remedy)
     return said
 
 
