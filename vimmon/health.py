@@ -50,6 +50,5 @@ def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health
 
 
 def _leans_alike(health: Health, outcome: Outcome) -> bool:
-    if health.status in (VimStatus.REACHABLE, VimStatus.PENDING):
-        return health.leaning is not None and (health.leaning == REACHED) is (outcome.status == REACHED)
-    return health.leaning == outcome.status
+    """Whatever speaks against REACHABLE counts together, and a success ends PENDING by itself."""
+    return health.status in (REACHED, VimStatus.PENDING) or health.leaning == outcome.status

@@ -4,11 +4,14 @@ import asyncio
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.support.authority import Authority
+from tests.support.network import in_own_network, run
 from tests.support.servers import (
     DOWN,
     UNKNOWN,
@@ -25,8 +28,7 @@ from tests.support.servers import (
 )
 from vimmon.actions import probing
 from vimmon.actions.probing import Prober, wire
-from vimmon.actions.probing.resolver import Address
-from vimmon.probes import HttpProbe, Outcome, TcpProbe
+from vimmon.probes import HttpProbe, Outcome, TcpProbe, Trace, parse_probe
 
 
 def has_ipv6() -> bool:
@@ -117,41 +119,55 @@ def never(*_: object) -> None:
     raise AssertionError("the loop's default executor was used")
 
 
-def dead_net(monkeypatch: pytest.MonkeyPatch, *, silent: bool, error: int = 111) -> list[Address]:
-    """Makes 192.0.2.0/24 refuse or swallow every connection; the list tells which were tried."""
-    tried = []
-    connect = wire._connect
-
-    async def pretend(address: Address, source: Address | None) -> socket.socket:
-        tried.append(address)
-        if not address.sockaddr[0].startswith("192.0.2."):
-            return await connect(address, source)
-        if silent:
-            await asyncio.get_running_loop().create_future()
-        raise OSError(error, "pretended")
-
-    monkeypatch.setattr(wire, "_connect", pretend)
-    return tried
+NET = "ip addr add 192.0.2.9/24 dev v0"
+DEAD = {  # 192.0.2.1 and 192.0.2.2
+    "refuses": "ip addr add 192.0.2.1/32 dev lo; ip addr add 192.0.2.2/32 dev lo",
+    "is silent": f"{NET}; for i in 1 2; do ip neigh add 192.0.2.$i lladdr 02:00:00:00:00:01 dev v0; done",
+    "is not there": NET,
+}
 
 
-@pytest.mark.parametrize("silent", [False, True])
-@pytest.mark.parametrize(("kind", "reason"), [(keystone, "HTTP 300"), (tcp, "connected")])
+@pytest.mark.parametrize("dead", DEAD)
+@pytest.mark.parametrize(
+    ("kind", "scheme", "reason"),
+    [("http", "http", "HTTP 300"), ("http", "https", "HTTP 300"), ("tcp", "http", "connected")],
+)
 async def test_a_name_whose_first_address_is_dead_is_reachable(
-    prober: Prober, kind: Any, reason: str, silent: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, scheme: str, reason: str, dead: str, tmp_path: Path
 ) -> None:
-    tried = dead_net(monkeypatch, silent=silent)
-    async with serving(Web(300, VERSIONS)) as port:
-        check(await prober.probe(kind(port, host="first-dead.test", s=0.3)), UP, reason)
-    assert len(tried) == 2
+    authority = Authority(tmp_path, "trusted")
+    secure = {"ca_file": str(authority.file), "server_name": "vim.test"} if scheme == "https" else {}
+
+    async def test() -> None:
+        run(DEAD[dead])
+        tls, trace = authority.server() if secure else None, Trace()
+        async with new_prober() as prober, serving(Web(300, VERSIONS), tls=tls) as port:
+            preset = {"preset": "keystone"} if kind == "http" else {}
+            given = {"kind": kind, "auth_url": f"{scheme}://first-dead.test:{port}", "timeout_s": 5}
+            check(await prober.probe(parse_probe({**given, **preset, **secure}), trace), UP, reason)
+            assert trace.address == f"127.0.0.1:{port}"
+
+    await in_own_network(test)
 
 
-async def test_a_name_whose_addresses_are_all_dead_is_unreachable(
-    prober: Prober, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead_net(monkeypatch, silent=False)
-    check(await prober.probe(tcp(5000, host="all-dead.test")), DOWN, "connection refused")
-    dead_net(monkeypatch, silent=True)
-    check(await prober.probe(tcp(5000, host="all-dead.test", s=0.1)), DOWN, "no answer within 0.1 s")
+@pytest.mark.parametrize(
+    ("dead", "reason"),
+    [
+        ("refuses", "connection refused"),
+        ("is silent", "no answer within 0.3 s"),
+        ("is not there", "no route to host"),
+    ],
+)
+@pytest.mark.parametrize("kind", [keystone, tcp])
+async def test_a_name_whose_addresses_are_all_dead_is_unreachable(kind: Any, dead: str, reason: str) -> None:
+    async def test() -> None:
+        run(DEAD[dead])
+        async with new_prober() as prober:
+            timeout_s = 0.3 if dead == "is silent" else 30
+            async with asyncio.timeout(10):
+                check(await prober.probe(kind(5000, host="all-dead.test", s=timeout_s)), DOWN, reason)
+
+    await in_own_network(test)
 
 
 @pytest.mark.parametrize("kind", [keystone, tcp])
@@ -234,14 +250,24 @@ async def test_a_probe_closes_its_connection_however_it_ends(
     assert [each.fileno() for each in made] == [-1] * 9
 
 
-async def test_the_slower_addresses_are_given_up_once_one_has_answered(
-    prober: Prober, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead_net(monkeypatch, silent=True)
-    async with serving(silence) as port:
-        await prober.probe(tcp(port, host="first-dead.test", s=0.1))
-        await turns(5)
-    assert not any("pretend" in repr(task) for task in asyncio.all_tasks())
+async def test_the_slower_addresses_are_given_up_once_one_has_answered() -> None:
+    async def test() -> None:
+        run(DEAD["is silent"])
+        async with new_prober() as prober, serving(silence) as port:
+            check(await prober.probe(tcp(port, host="first-dead.test", s=5)), UP, "connected")
+            await turns(5)
+            assert not [task for task in asyncio.all_tasks() if "_race" in repr(task)]
+            assert SYN_SENT not in connections()
+
+    await in_own_network(test)
+
+
+SYN_SENT = "02"  # linux/tcp_states.h
+
+
+def connections() -> list[str]:
+    """The states of those on this thread's network."""
+    return [line.split()[3] for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()]
 
 
 async def turns(count: int) -> None:

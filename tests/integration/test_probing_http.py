@@ -1,6 +1,7 @@
 """What the http probe makes of each answer of a Keystone, of a Kubernetes API server, and of what is neither."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.servers import (
     serving,
 )
 from vimmon.actions.probing import Prober
+from vimmon.actions.probing.http import BODY_MAX
 from vimmon.vim import VimStatus
 
 
@@ -50,7 +52,9 @@ async def prober() -> AsyncIterator[Prober]:
         (300, VERSION, DOWN, f"HTTP 300{NOT_KEYSTONE}"),
         (300, b"\xff", DOWN, f"HTTP 300{NOT_KEYSTONE}"),
         (404, b"", DOWN, "HTTP 404: the host is reachable, but there is no Keystone at this path"),
+        (301, b"", DOWN, "HTTP 301, a redirect, which is not followed"),
         (302, b"", DOWN, "HTTP 302, a redirect, which is not followed"),
+        (399, b"", DOWN, "HTTP 399, a redirect, which is not followed"),
         (400, b"", DOWN, "HTTP 400"),
         (429, b"", DOWN, "HTTP 429"),
         (500, b"", DOWN, "HTTP 500"),
@@ -64,7 +68,10 @@ async def test_what_keystone_answers_decides(
         check(await prober.probe(keystone(port)), verdict, reason)
 
 
-@pytest.mark.parametrize(("path", "asked"), [("", "/"), ("/", "/"), ("/v3", "/v3"), ("/identity/v3/", "/identity/v3/")])
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [("", "/"), ("/", "/"), ("/v3", "/v3"), ("/identity/v3/", "/identity/v3/"), ("/a%2Fb%7Ec", "/a%2Fb%7Ec")],
+)
 async def test_keystone_is_asked_at_the_auth_url_as_given(prober: Prober, path: str, asked: str) -> None:
     web = Web(200, VERSION)
     async with serving(web) as port:
@@ -88,8 +95,10 @@ async def test_keystone_is_asked_at_the_auth_url_as_given(prober: Prober, path: 
         (500, DOWN, "HTTP 500: not ready"),
         (503, DOWN, "HTTP 503: not ready"),
         (404, DOWN, "HTTP 404: the host is reachable, but there is no Kubernetes API at this address"),
+        (300, DOWN, "HTTP 300, a redirect, which is not followed"),
         (301, DOWN, "HTTP 301, a redirect, which is not followed"),
         (400, DOWN, "HTTP 400"),
+        (499, DOWN, "HTTP 499"),
     ],
 )
 async def test_what_kubernetes_answers_decides(prober: Prober, status: int, verdict: VimStatus, reason: str) -> None:
@@ -170,6 +179,22 @@ async def test_a_body_without_end_is_not_read_to_its_end(prober: Prober) -> None
             await writer.drain()
 
     async with serving(flood) as port:
+        check(await prober.probe(keystone(port)), DOWN, f"HTTP 200{NOT_KEYSTONE}")
+
+
+async def test_no_more_of_a_body_is_waited_for_than_is_read(prober: Prober) -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b" " * BODY_MAX)
+        await reader.read()
+
+    async with serving(stall) as port:
+        check(await prober.probe(keystone(port, s=30)), DOWN, f"HTTP 200{NOT_KEYSTONE}")
+
+
+async def test_an_answer_is_not_unpacked(prober: Prober) -> None:
+    packed = gzip.compress(VERSION)
+    async with serving(Web(200, packed, "Content-Encoding: gzip")) as port:
         check(await prober.probe(keystone(port)), DOWN, f"HTTP 200{NOT_KEYSTONE}")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.servers import DOWN, UP, VERSIONS, Handler, Web, check, keystone, new_prober, raw, serving
 from vimmon.actions.probing import Prober
+from vimmon.actions.probing.http import BODY_MAX
 from vimmon.probes import HttpProbe, probe_for
 from vimmon.vim import VimStatus, VimType
 
@@ -28,13 +29,19 @@ def plain(port: int, path: str = "", **settings: object) -> HttpProbe:
     [
         (200, None, UP, "HTTP 200"),
         (204, None, UP, "HTTP 204"),
+        (299, None, UP, "HTTP 299"),
         (300, None, DOWN, "HTTP 300, but 200-299 was expected, a redirect, which is not followed"),
+        (301, None, DOWN, "HTTP 301, but 200-299 was expected, a redirect, which is not followed"),
         (301, "301", UP, "HTTP 301"),
+        (401, None, DOWN, "HTTP 401, but 200-299 was expected"),
         (401, "200,401-403", UP, "HTTP 401"),
+        (403, None, DOWN, "HTTP 403, but 200-299 was expected"),
         (403, "200,401-403", UP, "HTTP 403"),
+        (404, None, DOWN, "HTTP 404, but 200-299 was expected"),
         (404, "200,401-403", DOWN, "HTTP 404, but 200,401-403 was expected"),
         (429, None, DOWN, "HTTP 429, but 200-299 was expected"),
         (500, None, DOWN, "HTTP 500, but 200-299 was expected"),
+        (503, None, DOWN, "HTTP 503, but 200-299 was expected"),
         (503, "503", UP, "HTTP 503"),
     ],
 )
@@ -61,6 +68,20 @@ async def test_the_text_is_looked_for_in_the_beginning_of_the_body(
         check(await prober.probe(plain(port, expect_text="is schön")), verdict, reason)
 
 
+async def test_a_text_is_not_looked_for_beyond_what_is_read_however_the_body_comes(prober: Prober) -> None:
+    async def in_two_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (BODY_MAX + 4, b"-" * 10))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b" " * (BODY_MAX - 10) + b"late")
+        await reader.read()
+
+    async with serving(in_two_parts) as port:
+        check(await prober.probe(plain(port, expect_text="late")), DOWN, "HTTP 200, but its text lacks 'late'")
+        check(await prober.probe(plain(port, expect_text="- ")), UP, "HTTP 200")
+
+
 async def test_a_wrong_status_is_told_before_a_missing_text(prober: Prober) -> None:
     async with serving(Web(500, b"well")) as port:
         outcome = await prober.probe(plain(port, expect_text="well"))
@@ -77,18 +98,33 @@ async def test_the_auth_url_is_asked_as_given_and_any_form_is_accepted(prober: P
     assert "\r\nAccept: */*\r\n" in request
 
 
-async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def dripping(pause_s: float, sent: list[int]) -> Handler:
     """One byte after another, and never the last."""
-    await reader.readuntil(b"\r\n\r\n")
-    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + b" " * 1000:
-        writer.write(bytes([byte]))
-        await writer.drain()
-        await asyncio.sleep(0.02)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + b" " * 1000:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            sent.append(byte)
+            await asyncio.sleep(pause_s)
+
+    return drip
 
 
-async def test_a_server_that_answers_byte_by_byte_is_not_waited_for_longer_than_the_timeout(prober: Prober) -> None:
-    async with serving(drip) as port:
-        check(await prober.probe(keystone(port, s=0.3)), DOWN, "no answer within 0.3 s")
+@pytest.mark.parametrize(
+    ("pause_s", "timeout_s", "least"),
+    [(0.02, 0.3, 3), (1.0, 1.2, 2)],  # each byte comes within the timeout, and the answer does not
+)
+async def test_a_server_that_answers_byte_by_byte_is_not_waited_for_longer_than_the_timeout(
+    prober: Prober, pause_s: float, timeout_s: float, least: int
+) -> None:
+    sent: list[int] = []
+    async with serving(dripping(pause_s, sent)) as port:
+        began = asyncio.get_running_loop().time()
+        check(await prober.probe(keystone(port, s=timeout_s)), DOWN, f"no answer within {timeout_s:g} s")
+        assert timeout_s <= asyncio.get_running_loop().time() - began < timeout_s + 1
+    assert len(sent) >= least
 
 
 async def test_of_a_body_of_1_gib_only_the_beginning_is_read(prober: Prober) -> None:

@@ -94,6 +94,24 @@ async def test_http_goes_through_a_tunnel_as_well(prober: Prober) -> None:
     assert f"\r\nHost: elsewhere.test:{port}\r\n" in request
 
 
+@pytest.mark.parametrize("host", ["[2001:db8::1]", "[fe80::1%25eth0]"])
+async def test_a_proxy_is_asked_for_an_ipv6_address_in_brackets_and_without_this_hosts_zone(
+    prober: Prober, host: str
+) -> None:
+    tunnel, web = Tunnel(), Web(300, VERSIONS)
+    async with serving(tunnel) as proxy, serving(web) as port:
+        check(await prober.probe(by(proxy, f"http://{host}:{port}")), UP, "HTTP 300")
+    authority = f"{host.partition('%')[0].rstrip(']')}]:{port}"
+    assert tunnel.requests[0].startswith(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n")
+    assert f"\r\nHost: {authority}\r\n" in web.requests[0]
+
+
+async def test_this_hosts_own_trouble_is_not_told_as_the_proxys(prober: Prober) -> None:
+    probe = by(9, "http://vim.test").model_copy(update={"source_address": "203.0.113.9"})
+    reason = "cannot probe: this host does not have the source address 203.0.113.9"
+    check(await prober.probe(probe), UNKNOWN, reason)
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_not_there_says_nothing_about_the_vim(
     prober: Prober, authority: Authority, scheme: str, closed_port: int
@@ -118,6 +136,12 @@ async def test_a_proxy_that_cannot_be_connected_to_in_time_says_nothing_about_th
     ("handler", "status", "reason"),
     [
         (silence, DOWN, "no answer within 0.2 s"),  # it may well be waiting for the VIM
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 100"),
+        (raw(b"HTTP/1.1 199 X\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 199"),
+        (raw(b"HTTP/1.1 300 X\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 300"),
+        (raw(b"HTTP/1.1 501 X\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 501"),
+        (raw(b"HTTP/1.1 505 X\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 505"),
+        (raw(b"HTTP/1.1 503 Busy\r\n\r\n"), DOWN, "the proxy cannot connect to it: HTTP 503"),
         (raw(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), DOWN, "the proxy cannot connect to it: HTTP 502"),
         (raw(b"HTTP/1.1 504 Gateway Timeout\r\n\r\n"), DOWN, "the proxy cannot connect to it: HTTP 504"),
         (raw(b"HTTP/1.1 401 Login\r\n\r\n"), UNKNOWN, "cannot probe: proxy: it refuses to connect: HTTP 401"),

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from tests.support.servers import (
     serving,
     silence,
 )
-from vimmon.actions.probing import Prober, handshakes, tls, tls_files
+from vimmon.actions.probing import Prober, connection, handshakes, tls, tls_files, wire
 from vimmon.actions.probing.deadline import Deadline
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.probes import HttpProbe, Outcome, Trace
@@ -408,6 +409,22 @@ async def test_what_a_server_says_of_the_client_certificate_after_the_handshake_
             check(outcome, DOWN, f"refused after the TLS handshake: {said}")
 
 
+async def test_that_the_client_certificate_was_revoked_is_told_in_the_servers_words(
+    prober: Prober, authority: Authority
+) -> None:
+    certificate, key = authority.sign("client")
+    context = authority.server(clients=authority)
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    context.load_verify_locations(authority.revoke(certificate))
+    mine: dict[str, Any] = {"client_cert_file": certificate, "client_key_file": key, "ca_file": authority.file}
+    with refusing_clients(context) as port:
+        said = "refused after the TLS handshake: sslv3 alert certificate revoked"
+        check(await prober.probe(secure(port, **mine)), DOWN, said)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        said = "TLS handshake failed: sslv3 alert certificate revoked"
+        check(await prober.probe(secure(port, **mine)), DOWN, said)
+
+
 async def test_a_server_that_wants_another_client_certificate_is_quoted(
     prober: Prober, authority: Authority, tmp_path: Path
 ) -> None:
@@ -548,6 +565,82 @@ async def test_an_expired_certificate_is_told_even_when_the_second_look_at_it_ge
     assert times == 2
 
 
+@pytest.mark.parametrize("listens", [True, False], ids=["hangs up", "refuses"])
+async def test_an_expired_certificate_is_told_even_when_there_is_no_second_look_at_it(
+    prober: Prober, authority: Authority, listens: bool
+) -> None:
+    expired, first = authority.server(days=(-9, -3)), True
+
+    async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal first
+        if first:
+            first = False
+            if not listens:
+                server.close()
+            await writer.start_tls(expired)
+        writer.close()
+
+    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await handle(reader, writer)
+
+    server = await asyncio.start_server(quietly, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        check(await prober.probe(secure(port, timeout_s=5)), DOWN, "certificate expired")
+    assert not first
+
+
+async def test_an_expired_certificate_whose_date_cannot_be_read_is_expired_all_the_same(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "expires_at", lambda _: None)
+    async with serving(Web(300, VERSIONS), tls=authority.server(days=(-9, -3))) as port:
+        check(await prober.probe(secure(port)), DOWN, "certificate expired")
+
+
+@contextlib.contextmanager
+def noting_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """Those that probes make inside. They are kept, so that nobody closes them by forgetting them."""
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "socket", SimpleNamespace(socket=Noted, SOCK_STREAM=socket.SOCK_STREAM))
+        yield made
+
+
+async def test_the_second_look_at_a_certificate_leaves_no_connection(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with noting_sockets(monkeypatch) as made, shaking_hands(authority.server(days=(-9, -3))) as port:
+        check(await prober.probe(secure(port)), DOWN, f"certificate expired on {TODAY - 3 * DAY}")
+        assert len(made) == 2
+        await eventually(lambda: [each.fileno() for each in made] == [-1, -1], within_s=5)
+
+
+async def test_a_server_that_does_not_say_goodbye_is_not_waited_for(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TLS_SHUTDOWN_S", 0.1)
+    over = asyncio.Event()
+
+    async def stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Web(300, VERSIONS)(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it hears no goodbye
+        await over.wait()
+
+    with noting_sockets(monkeypatch) as made:
+        async with serving(stay, tls=authority.server()) as port:
+            check(await prober.probe(secure(port)), UP, "HTTP 300")
+            await eventually(lambda: [each.fileno() for each in made] == [-1], within_s=5)
+            over.set()
+
+
 # Turns
 
 
@@ -587,6 +680,24 @@ async def test_a_probe_cancelled_while_it_waits_for_a_handshakes_turn_leaves_it_
         check(await waiting[1], UP, "HTTP 300")
         await asyncio.gather(slow, waiting[0], return_exceptions=True)
         assert prober._shared.handshakes.running == 0
+
+
+async def test_who_waits_for_a_turn_keeps_no_connection_open_meanwhile(authority: Authority) -> None:
+    closed = asyncio.Event()
+
+    async def note(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+        closed.set()
+
+    async with new_prober(handshakes=1) as prober, serving(silence) as silent, serving(note) as port:
+        first = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=30)))
+        await eventually(lambda: prober._shared.handshakes.running == 1)
+        second = asyncio.ensure_future(prober.probe(secure(port)))
+        await asyncio.wait_for(closed.wait(), 5)
+        assert prober.waiting == 1
+        for task in (second, first):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
 
 
 async def test_a_server_that_closes_idle_connections_is_reached_after_waiting_for_a_turn(authority: Authority) -> None:

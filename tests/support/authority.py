@@ -53,6 +53,16 @@ class Authority:
         key_file.write_bytes(key.private_bytes(*form))
         return certificate_file, key_file
 
+    def revoke(self, certificate: Path) -> Path:
+        """The file of a list of revoked certificates, with this one in it."""
+        number = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        revoked = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(NOW).build()
+        day = datetime.timedelta(days=1)
+        revocations = x509.CertificateRevocationListBuilder(self._name, NOW - day, NOW + day, [], [revoked])
+        file = self._folder / "revoked.pem"
+        file.write_bytes(revocations.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return file
+
     def _build(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: tuple[int, int]
     ) -> x509.CertificateBuilder:

@@ -19,8 +19,6 @@ async def establish(connection: socket.socket, address: Address) -> None:
         pass
     except OSError as error:
         raise refused(error) from None
-    else:
-        return
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     loop.add_writer(connection, _wake, ready)

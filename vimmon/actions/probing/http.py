@@ -96,16 +96,16 @@ def _url(target: Target, path: str) -> URL:
 async def _read(content: aiohttp.StreamReader) -> bytes:
     """The body. Of one that is longer than BODY_MAX, its beginning: nothing that is looked for is that long."""
     body = b""
-    while len(body) < BODY_MAX and (chunk := await content.read(BODY_MAX)):
+    while chunk := await content.read(BODY_MAX - len(body)):
         body += chunk
-    return body[:BODY_MAX]
+    return body
 
 
 class _OneConnection(aiohttp.BaseConnector):
     """Connects once, as a probe does. `_create_connection` is what aiohttp's own connectors define as well."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(force_close=True, limit=0)
+        super().__init__(force_close=True)
         self._connection = connection
 
     async def _create_connection(

@@ -24,7 +24,7 @@ class Shortlist:
         if len(self._next) > NAMES_MAX:
             del self._next[next(iter(self._next))]
         first %= len(found)
-        return [*found[first:], *found[:first]][:TRIED_MAX]
+        return [*found[first:], *found][:TRIED_MAX]
 
     def keep(self, name: Hashable) -> None:
         """One of those that were tried was connected to: they are tried again."""

@@ -31,7 +31,7 @@ class Turns:
         try:
             await mine
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():  # it came together with the cancellation
+            if not mine.cancelled():  # it came together with the cancellation
                 self.give_back()
             raise
 
