@@ -23,8 +23,8 @@ BIN := $(VENV)/bin
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 AUTH_URLS :=
 PYTEST_ARGS :=
-# Most of a test's time is waiting. In the order of the folders: the longest files come first.
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Most of a test's time is waiting. Which go together, and which begin first: tests/support/distribution.py
+PARALLEL := --numprocesses 3 --dist loadscope --no-loadscope-reorder
 CHAOS_ARGS :=
 FUZZ_ARGS :=
 BENCH_ARGS :=

@@ -1,10 +1,15 @@
-"""For all tests: an environment without the developer's own settings, and a list of what was not run and why."""
+"""For all tests: an environment without the developer's own settings, their order where several processes share them,
+and a list of what was not run and why."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+from tests.support import distribution
 
 pytest_plugins = ["tests.integration.databases", "tests.integration.hosting"]
 
@@ -18,6 +23,23 @@ def _bare_environment() -> Iterator[None]:
                 patch.delenv(variable)
         patch.setenv("VIMMON_ENV_FILE", os.devnull)
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
+    return distribution.scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # in a process of several
+        items[:] = distribution.in_order(items)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heeded() -> None:
+    """Also where the tests were started in the background of a shell: what they start would ignore it as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -45,10 +45,14 @@ def new_prober(
 
 @contextlib.asynccontextmanager
 async def serving(handler: Handler, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """The port of a server, which is gone afterwards."""
+    """The port of a server, which is gone afterwards with all its connections."""
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task is not None
+        connections[task] = writer
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await handler(reader, writer)
         writer.close()
 
@@ -57,6 +61,18 @@ async def serving(handler: Handler, host: str = "127.0.0.1", tls: ssl.SSLContext
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await _end(connections)
+
+
+async def _end(connections: dict["asyncio.Task[None]", asyncio.StreamWriter]) -> None:
+    """Also those that were accepted and not handled yet: a loop that is closed leaves their sockets open."""
+    while accepting := [task for task in asyncio.all_tasks() if "_accept_connection" in str(task.get_coro())]:
+        await asyncio.wait(accepting)
+    for task, writer in connections.items():
+        task.cancel()
+        writer.transport.abort()
+    await asyncio.gather(*connections, return_exceptions=True)
+    await asyncio.sleep(0)  # in which the sockets are closed
 
 
 class Web:

@@ -12,6 +12,9 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its type hints are a package of their own
 
+from vimmon import Registry
+from vimmon.settings import load_settings
+
 VIMMON = Path(sys.executable).parent / "vimmon"
 PATIENCE_S = 60
 
@@ -29,6 +32,9 @@ class Up:
         command = [str(VIMMON), *arguments, "--json"]
         ended = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
         return json.loads(ended.stdout)
+
+    def registry(self) -> Registry:
+        return Registry.from_settings(load_settings(self.env))
 
     def stop(self, sig: signal.Signals) -> float:
         """How long it took to end."""
