@@ -97,7 +97,7 @@ def test_ctrl_c_stops_and_removes_everything(bare: dict[str, str]) -> None:
         folder = folder_of(" ".join(output.split()))
         assert list(processes_about(folder))
         demo.send_signal(signal.SIGINT)
-        output, _ = demo.communicate(timeout=20)
+        output, _ = demo.communicate(timeout=LONGEST_S)
     assert demo.returncode == 130
     assert "everything was stopped and removed" in output
     assert not folder.exists()

@@ -24,23 +24,40 @@ def states(found: dict[str, Any], state: str) -> set[str]:
     return {name for name, finding in found.items() if finding["state"] == state}
 
 
+def concluding(stack: Stack, code: int, away: set[str], **env: str) -> dict[str, Any]:
+    """What each check found, once it ends so: on a busy machine an executor's sign of life may be late for a moment."""
+    ended, found = doctor(stack, **env)
+
+    def as_wanted() -> bool:
+        nonlocal ended, found
+        if (ended, states(found, "away")) == (code, away):
+            return True
+        ended, found = doctor(stack, **env)
+        return False
+
+    try:
+        eventually(as_wanted)
+    except AssertionError:
+        raise AssertionError(f"it ended with {ended}: {found}") from None
+    return found
+
+
 def test_a_whole_vimmon_is_well_and_each_part_that_is_gone_is_named(stack: Stack, endpoint: Endpoint) -> None:
     vim = stack.registry.register("tokyo", endpoint.url(), probe=PROBE).vim
     becomes(lambda: stack.status(vim.id), "REACHABLE")
-    code, found = doctor(stack)
-    assert (code, states(found, "wrong") | states(found, "away") | states(found, "unknown")) == (0, set()), found
+    found = concluding(stack, 0, set())
+    assert states(found, "wrong") | states(found, "unknown") == set()
     assert found["action"]["found"] == "vimmon.ping_vim is known to Mistral's API"
     assert found["Mistral"]["found"].startswith(f"{stack.mistral.url} answers in ")
     assert found["VIMs"]["found"] == "all 1 are held as the database wants"
     assert stack.installation() in found["installation"]["found"]
-    code, found = doctor(stack, VIMMON_MISTRAL_URL=f"http://127.0.0.1:{free_port()}/v2")
-    assert (code, states(found, "away")) == (3, {"Mistral"})
-    code, found = doctor(stack, VIMMON_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    assert (code, states(found, "away")) == (3, {"Redis"})
+    concluding(stack, 3, {"Mistral"}, VIMMON_MISTRAL_URL=f"http://127.0.0.1:{free_port()}/v2")
+    concluding(stack, 3, {"Redis"}, VIMMON_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     count = len([child for child in stack.conductors if child.alive])
     stack.stop_conductors()
-    eventually(lambda: states(doctor(stack)[1], "away") == {"conductors"})
-    assert doctor(stack)[0] == 3
-    for _ in range(count):
-        stack.start_conductor()
-    eventually(lambda: doctor(stack)[0] == 0)
+    try:
+        concluding(stack, 3, {"conductors"})
+    finally:
+        for _ in range(count):
+            stack.start_conductor()
+    concluding(stack, 0, set())

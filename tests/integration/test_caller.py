@@ -339,7 +339,7 @@ async def test_a_reply_list_of_another_type_is_waited_out(
     redis.config_resetstat()
     redis.set(REPLIES, "somebody's mistake")
     caller.say(update())
-    await eventually(lambda: "errorstat_WRONGTYPE" in redis.info("errorstats"), within_s=5)
+    await eventually(lambda: "errorstat_WRONGTYPE" in redis.info("errorstats"))
     redis.delete(REPLIES)
     await conductor.has_taken(1)
     conductor.reply(answer("1", Answer(status="REACHABLE")))

@@ -81,7 +81,7 @@ def conductor(folder: Path, redis_url: str, database_url: str, *arguments: str) 
     command = [sys.executable, "-m", "vimmon.conductor", "--workers", "0", "--http", "127.0.0.1:0", *arguments]
     child = Child("conductor", command, folder, env=env)
     try:
-        child.wait_ready(lambda: "http_started" in child.log.read_text(), 20)
+        child.wait_ready(lambda: "http_started" in child.log.read_text(), 60)
         yield child, re.findall(r"http_started address=(\S+)", child.log.read_text())[-1]
     finally:
         child.stop()

@@ -371,7 +371,7 @@ async def test_peers_are_told_what_came_of_each_request(pings: bool) -> None:
             while prober.running:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             assert silent == [None]
-            assert 0.1 <= time.monotonic() - began < 1
+            assert 0.1 <= time.monotonic() - began < 5  # and not the 20 s of those before
         for host in ("127.0.0.1", "::1"):
             assert [0 < rtt_s < 1 for rtt_s in told[host]] == [True, True]  # type: ignore[operator]  # they replied
         for host, number in (("198.51.100.77", errno.EHOSTUNREACH), ("192.0.2.1", errno.ENETUNREACH)):

@@ -113,17 +113,17 @@ async def test_a_certificate_of_an_unknown_authority_is_not_trusted(prober: Prob
 
 
 @pytest.mark.parametrize(
-    ("handler", "reason"),
+    ("handler", "timeout_s", "reason"),
     [
-        (hang_up, "connection closed in the TLS handshake"),
-        (silence, "no answer within 0.2 s"),
+        (hang_up, 5, "connection closed in the TLS handshake"),
+        (silence, 0.2, "no answer within 0.2 s"),
     ],
 )
 async def test_a_server_that_does_not_finish_the_handshake_is_unreachable(
-    prober: Prober, handler: Handler, reason: str
+    prober: Prober, handler: Handler, timeout_s: float, reason: str
 ) -> None:
     async with serving(handler) as port:
-        check(await prober.probe(keystone(port, scheme="https", s=0.2)), DOWN, reason)
+        check(await prober.probe(keystone(port, scheme="https", s=timeout_s)), DOWN, reason)
 
 
 async def test_https_to_a_plain_port_says_that_it_does_not_speak_tls(prober: Prober) -> None:
@@ -278,7 +278,7 @@ def hanging(file: Path) -> Iterator[None]:
 async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
     prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    monkeypatch.setattr(tls, "READING_S", 0.3)
+    monkeypatch.setattr(tls, "READING_S", 0.8)
     certificate, key = authority.sign("client")
     files: dict[str, Any] = {"ca_file": authority.file, "client_cert_file": certificate, "client_key_file": key}
     reason = f"cannot probe: reading {setting} takes too long ({files[setting]})"
@@ -298,12 +298,12 @@ async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
 async def test_the_time_to_read_files_does_not_count_against_the_vim(prober: Prober, authority: Authority) -> None:
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         with hanging(authority.file):
-            held_up = asyncio.ensure_future(prober.probe(secure(port, ca_file=authority.file, timeout_s=0.3)))
-            await asyncio.sleep(0.4)
+            held_up = asyncio.ensure_future(prober.probe(secure(port, ca_file=authority.file, timeout_s=1)))
+            await asyncio.sleep(1.2)
         outcome = await held_up
     check(outcome, UP, "HTTP 300")
     assert outcome.rtt_ms is not None
-    assert 0 < outcome.rtt_ms < 300
+    assert 0 < outcome.rtt_ms < 1000
 
 
 async def test_what_was_read_stays_in_use_when_its_file_hangs(
@@ -650,18 +650,18 @@ async def test_waiting_for_a_handshakes_turn_does_not_count_against_the_vim(auth
         serving(silence) as silent,
         serving(Web(300, VERSIONS), tls=authority.server()) as good,
     ):
-        slow = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=0.4)))
+        slow = asyncio.ensure_future(prober.probe(secure(silent, timeout_s=2)))
         await eventually(lambda: prober._shared.handshakes.running == 1)
         trace = Trace()
-        quick = asyncio.ensure_future(prober.probe(secure(good, timeout_s=0.2), trace))
+        quick = asyncio.ensure_future(prober.probe(secure(good, timeout_s=1), trace))
         await eventually(lambda: prober.waiting == 1)
-        check(await slow, DOWN, "no answer within 0.4 s")
+        check(await slow, DOWN, "no answer within 2 s")
         outcome = await quick
         check(outcome, UP, "HTTP 300")
         assert outcome.rtt_ms is not None
-        assert outcome.rtt_ms < 200
+        assert outcome.rtt_ms < 1000
         assert trace.tls_ms is not None
-        assert trace.tls_ms < 200
+        assert trace.tls_ms < 1000
         assert prober.waiting == 0
 
 

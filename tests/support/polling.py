@@ -9,7 +9,7 @@ T = TypeVar("T")
 STEP_S = 0.01
 
 
-async def eventually(look: Callable[[], T], *, within_s: float = 10.0) -> T:
+async def eventually(look: Callable[[], T], *, within_s: float = 20.0) -> T:
     """The first true answer of `look`, or the AssertionError that it raised last, when the time is over."""
     deadline = time.monotonic() + within_s
     while True:

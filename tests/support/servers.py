@@ -60,14 +60,18 @@ async def serving(handler: Handler, host: str = "127.0.0.1", tls: ssl.SSLContext
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        await _nothing_accepted()
         server.close()
         await _end(connections)
 
 
-async def _end(connections: dict["asyncio.Task[None]", asyncio.StreamWriter]) -> None:
-    """Also those that were accepted and not handled yet: a loop that is closed leaves their sockets open."""
+async def _nothing_accepted() -> None:
+    """Returns when what was accepted is being handled: the loop would leave it open, once its server is closed."""
     while accepting := [task for task in asyncio.all_tasks() if "_accept_connection" in str(task.get_coro())]:
         await asyncio.wait(accepting)
+
+
+async def _end(connections: dict["asyncio.Task[None]", asyncio.StreamWriter]) -> None:
     for task, writer in connections.items():
         task.cancel()
         writer.transport.abort()

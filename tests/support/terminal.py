@@ -93,7 +93,7 @@ class Terminal:
             self._take(0.05)
         return time.monotonic() - begun
 
-    def end(self, *, within_s: float = 10) -> int:
+    def end(self, *, within_s: float = PATIENCE_S) -> int:
         """The exit code; reads on meanwhile."""
         until = time.monotonic() + within_s
         while (code := self.process.poll()) is None:
