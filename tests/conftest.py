@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import distribution
+from tests.support.ports import Ports
+from vimmon.embedded import process
 
 pytest_plugins = ["tests.integration.databases", "tests.integration.hosting"]
 
@@ -33,6 +35,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # in a process of several
         items[:] = distribution.in_order(items)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ports_of_its_own() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "PORTS", Ports(process.PORTS))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,6 +13,7 @@ import pytest
 from tests.acceptance.stack import TIMES, eventually
 from tests.support.endpoints import Endpoint
 from tests.support.guarded_redis import ADMIN, Certificates, GuardedRedis, guarded_redis
+from tests.support.processes import command_of
 from vimmon import Registry
 from vimmon.embedded.mistral import MistralServer
 from vimmon.embedded.process import Child
@@ -93,7 +94,7 @@ def test_no_password_is_in_a_log_or_on_a_command_line(guarded: Guarded) -> None:
     everybody = psutil.Process(guarded.conductor.pid), psutil.Process(guarded.mistral.pid)
     processes = [one for parent in everybody for one in (parent, *parent.children(recursive=True))]
     assert len(processes) >= 6
-    said = [" ".join(process.cmdline()) for process in processes]
+    said = [command_of(process) for process in processes]
     said += [guarded.conductor.log.read_text(), guarded.mistral.child.log.read_text()]
     for password in guarded.redis.passwords.values():
         assert not [text for text in said if password in text]

@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.integration.bench import REPLIES, Bench, update_vim
 from tests.support.polling import until
-from tests.support.processes import all_end
+from tests.support.processes import all_end, command_of, has_ended
 from vimmon.embedded.process import Child
 from vimmon.embedded.redis import RedisServer
 from vimmon.registry.database import open_engine, upgrade
@@ -51,7 +51,7 @@ def processes(conductor: Child, title: str) -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process(conductor.pid).children(recursive=True)
-        if title in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+        if title in command_of(process) and not has_ended(process)
     ]
 
 
@@ -73,7 +73,7 @@ def test_several_conductors_share_one_list_and_answer_each_request_once(
     for vim in vims:
         assert (bench.row(vim)["status"], bench.row(vim)["status_seq"]) == ("REACHABLE", len(rounds))
         assert bench.redis.get(bench.keys.status(vim.id)) == b"1:5:REACHABLE:anonymous"
-    assert bench.redis.keys("vimmon:rpc:taken:*") == []
+    until(lambda: bench.redis.keys("vimmon:rpc:taken:*") == [])
 
 
 def test_a_process_that_dies_is_started_again_and_what_it_had_taken_is_answered(bench: Bench, start: Start) -> None:

@@ -26,7 +26,7 @@ from tests.integration.hosting import KEYS, ME
 from tests.integration.passes import alive
 from tests.integration.test_alerts import RULES
 from tests.support.polling import until
-from tests.support.processes import all_end
+from tests.support.processes import all_end, command_of
 from tests.support.promtool import promtool
 from vimmon.conductor.__main__ import main
 from vimmon.conductor.http import AT_ONCE, Page, Pages, PageServer, listen
@@ -163,7 +163,7 @@ def test_told_to_leave_it_leaves_and_a_process_that_dies_is_replaced_on_the_same
 ) -> None:
     with conductor(tmp_path, redis_server.url, str(bench.engine.url), "--rpc", "0") as (child, address):
         everybody = psutil.Process(child.pid).children(recursive=True)
-        (serving,) = [one for one in everybody if "vimmon-http" in " ".join(one.cmdline())]
+        (serving,) = [one for one in everybody if "vimmon-http" in command_of(one)]
         serving.kill()
         assert get(address, "/livez") == (200, "ok\n"), "who calls meanwhile, waits"
         everybody = psutil.Process(child.pid).children(recursive=True)

@@ -14,6 +14,14 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its command line; empty when it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def all_end(processes: Iterable[psutil.Process], *, within_s: float = 10) -> bool:
     """Whether all of them end in time."""
     deadline = time.monotonic() + within_s
