@@ -211,8 +211,7 @@ class Stack:
 
     def only_horse(self) -> psutil.Process:
         """The one that is held in the middle of its job; another, of a sweep, may be about to end."""
-        becomes(lambda: len(self.horses()), 1)
-        (horse,) = self.horses()
+        (horse,) = eventually(lambda: found if len(found := self.horses()) == 1 else None)
         return horse
 
     def clear(self) -> None:

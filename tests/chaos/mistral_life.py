@@ -54,8 +54,7 @@ def worker_killed(on: Cloud, scale: Scale) -> Row:
     with on.gate.hold(*EXECUTE, "before") as call:
         vim = on.register("worker", 0)
         assert call.reached.wait(JOB_WITHIN_S)
-        until(lambda: len(_horses(on)) == 1, JOB_WITHIN_S, "no other job runs")
-        (horse,) = _horses(on)
+        (horse,) = until(lambda: found if len(found := _horses(on)) == 1 else None, JOB_WITHIN_S, "no other job runs")
         worker = horse.parent()
         worker.kill()
         horse.kill()

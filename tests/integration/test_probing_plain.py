@@ -123,7 +123,9 @@ async def test_a_server_that_answers_byte_by_byte_is_not_waited_for_longer_than_
     async with serving(dripping(pause_s, sent)) as port:
         began = asyncio.get_running_loop().time()
         check(await prober.probe(keystone(port, s=timeout_s)), DOWN, f"no answer within {timeout_s:g} s")
-        assert timeout_s <= asyncio.get_running_loop().time() - began < timeout_s + 1
+        assert (
+            timeout_s <= asyncio.get_running_loop().time() - began < timeout_s + 5
+        )  # and not the 20 s that it would last
     assert len(sent) >= least
 
 
