@@ -1,9 +1,15 @@
 """The connection of a conductor that is kept for one thread."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
-from vimmon.embedded.redis import RedisServer
+from tests.support.polling import until
+from vimmon.embedded.process import Child, free_port
+from vimmon.embedded.redis import RedisServer, find_redis_server
 from vimmon.lease.connection import AWAY, alone, connect
 from vimmon.settings import Settings
 
@@ -25,3 +31,42 @@ def test_a_connection_of_its_own_is_kept_and_is_made_anew_after_it_was_lost(
 def test_while_redis_is_away_there_is_none_to_keep() -> None:
     client = connect(Settings.model_validate({"redis_url": "redis://127.0.0.1:1/0"}))
     assert alone(client) is client
+
+
+def test_behind_sentinels_the_kept_connection_finds_the_next_master(
+    redis: Redis, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    port, config = free_port(), tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor vims 127.0.0.1 {redis_server.port} 1\n")
+    sentinel = Child("sentinel", [find_redis_server(), str(config), "--sentinel"], tmp_path)
+    try:
+        with RedisServer(tmp_path / "next") as another, Redis(port=port) as asked:
+
+            def tell(*words: object) -> Any:
+                return asked.execute_command("SENTINEL", *words)
+
+            sentinel.wait_ready(lambda: "+monitor master vims" in sentinel.tail(), 10)
+            settings = Settings.model_validate({"redis_url": f"redis+sentinel://127.0.0.1:{port}/vims/0"})
+            client = connect(settings)
+            until(lambda: _port(client))  # a Sentinel names no master before it has met it
+            kept = alone(client)
+            assert _port(kept) == redis_server.port
+            first = kept.client_id()
+            client.ping()
+            assert kept.client_id() == first
+            tell("REMOVE", "vims")
+            tell("MONITOR", "vims", "127.0.0.1", another.port, 1)
+            until(lambda: _port(connect(settings)) == another.port)
+            redis.client_kill_filter(_id=str(first))
+            with pytest.raises(AWAY):
+                kept.ping()
+            assert _port(kept) == another.port
+    finally:
+        sentinel.stop()
+
+
+def _port(client: Redis) -> int | None:
+    try:
+        return int(client.info("server")["tcp_port"])
+    except RedisError:
+        return None

@@ -4,12 +4,14 @@ redis-py repeats a command whose answer was lost. For a command that takes somet
 repeating is done where it is known to be safe: in the loops of those who call.
 """
 
+from typing import Any
+
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, TimeoutError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from vimmon.redis_url import SentinelPlace, parse_redis_url
 from vimmon.settings import Settings
@@ -17,6 +19,19 @@ from vimmon.settings import Settings
 SOCKET_TIMEOUT_S = 5.0
 LONGEST_BLOCK_S = SOCKET_TIMEOUT_S - 2  # a blocking call must end well before the socket gives up
 AWAY = (RedisConnectionError, TimeoutError, ReadOnlyError)  # Redis is away, or has become somebody's replica
+
+
+class _ToTheMaster(SentinelManagedConnection):
+    """Asks the Sentinels anew whenever it was lost, also where it is kept: redis-py's goes to where the master was."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._sock is None:
+            self.connect()  # type: ignore[no-untyped-call]  # redis-py has no types here
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]  # as above
+
+
+class _ToTheMasterByTls(_ToTheMaster, SentinelManagedSSLConnection):
+    pass
 
 
 def connect(settings: Settings) -> Redis:
@@ -29,6 +44,7 @@ def connect(settings: Settings) -> Redis:
         )
         client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
             place.service,
+            connection_class=_ToTheMasterByTls if place.tls else _ToTheMaster,
             socket_timeout=SOCKET_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             driver_info=None,
@@ -47,11 +63,8 @@ def connect(settings: Settings) -> Redis:
 def alone(client: Redis) -> Redis:
     """The same for one thread alone, which keeps its connection: redis-py then does half as much for each command.
 
-    While Redis is away it is `client` itself, which must outlive it. So it is behind Sentinels: a kept connection does
-    not find the next master.
+    While Redis is away it is `client` itself, which must outlive it.
     """
-    if isinstance(client.connection_pool, SentinelConnectionPool):
-        return client
     try:
         kept: Redis = client.client()  # type: ignore[no-untyped-call]  # redis-py has no types here
     except AWAY:
