@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from tests.support import distribution
 from tests.support.ports import Ports
 from vimmon.embedded import process
+
+ACCEPTANCE = Path(__file__).parent / "acceptance"
+WITHIN_S = 300  # a test that stands on real servers; the others have what pyproject.toml says
 
 pytest_plugins = ["tests.integration.databases", "tests.integration.hosting"]
 
@@ -33,6 +37,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        # The time of a test is also that of the stack which is started for it, and those that follow.
+        if item.path.is_relative_to(ACCEPTANCE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(WITHIN_S))
     if hasattr(config, "workerinput"):  # in a process of several
         items[:] = distribution.in_order(items)
 

@@ -36,7 +36,7 @@ CHECK_S = 2.0
 JITTER = 0.1  # of the check interval
 SLACK_S = 2.5  # what a busy machine adds to anything
 PATIENCE_S = 60.0
-POLL_S = 0.05
+POLL_S = 0.1  # each look starts a redis-cli, or several
 PROBE = {"interval_s": 0.5, "confirm_interval_s": 0.2, "timeout_s": 2}
 TIMES = {
     "VIMMON_CHECK_INTERVAL_S": str(CHECK_S),
