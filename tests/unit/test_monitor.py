@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from vimmon.actions.monitor import REASON_MAX, Assignment, Left, Monitor, parse_assignment
+from vimmon.actions.suspicion import Doubt
 from vimmon.conductor.methods import answer_from_cache
 from vimmon.errors import InvalidInput
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
@@ -385,6 +386,38 @@ def test_what_is_not_acknowledged_or_not_so_any_more_is_not_known() -> None:
     acknowledge(again, told(again, UP))
     assert not again.knows(raw(HELD), raw(committed()))
     assert again.knows(raw(HELD), raw(committed(seq=3)))
+
+
+def test_while_it_says_something_nothing_is_known_at_first_sight() -> None:
+    mine = watching()
+    assert mine.knows(raw(HELD), raw(committed()))
+    acknowledged = update_of(mine.checked(None, committed()))
+    assert not mine.knows(raw(HELD), raw(committed()))
+    acknowledge(mine, acknowledged)
+    assert mine.knows(raw(HELD), raw(committed()))
+
+
+def test_what_was_known_at_first_sight_is_not_known_when_something_newer_was_acknowledged() -> None:
+    mine = watching()
+    assert mine.knows(raw(HELD), raw(committed()))
+    for outcome in (DOWN, UP):
+        acknowledge(mine, told(mine, outcome))
+    assert not mine.knows(raw(HELD), raw(committed()))
+    assert mine.knows(raw(HELD), raw(committed(seq=3)))
+
+
+def test_what_was_known_at_first_sight_ends_the_checks_in_vain() -> None:
+    mine = watching()
+    mine.doubted(Doubt("prober degraded", lasting=False))
+
+    def fall_and_check(times: int) -> None:
+        assert [mine.observe(DOWN), mine.observe(DOWN)] == [None, None]
+        assert [mine.checked(None, committed()) for _ in range(times)] == [None] * times
+
+    fall_and_check(2)
+    assert [mine.observe(UP), mine.observe(UP)] == [None, None]
+    assert mine.knows(raw(HELD), raw(committed()))
+    fall_and_check(2)
 
 
 @dataclass

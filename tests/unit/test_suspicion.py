@@ -96,6 +96,63 @@ def test_no_more_are_asked_when_enough_fail() -> None:
     assert asked == [4, 4, 4, 4, 0, 0, 0, 0, 0, 0]
 
 
+def test_one_that_is_reached_for_the_first_time_has_nobody_asked() -> None:
+    suspicion = watching(*VIMS)
+    assert suspicion.saw("new", True, 1) == []
+    assert suspicion.reconsider(1) == ["new"]
+
+
+def test_with_just_enough_vims_the_others_are_asked() -> None:
+    suspicion = watching(*VIMS)
+    assert suspicion.saw("v0", False, 1) == ["v4", "v3", "v2", "v1"]
+
+
+def test_before_anything_was_seen_nobody_is_in_doubt() -> None:
+    suspicion = Suspicion(lasting_s=120)
+    assert suspicion.reconsider(0) == []
+    assert not suspicion.degraded
+
+
+def test_how_long_all_fail_counts_from_the_beginning_however_often_they_are_seen() -> None:
+    suspicion = watching(*VIMS)
+    for now in (10, 100):
+        for vim_id in VIMS:
+            suspicion.saw(vim_id, False, now)
+    assert doubt(suspicion, "v1", 130).lasting  # type: ignore[union-attr]
+
+
+def test_one_that_is_gone_does_not_tell_how_long_others_have_been_waiting() -> None:
+    suspicion = watching(*VIMS, "gone")
+    suspicion.saw("gone", False, 10)
+    suspicion.forget("gone", 20)
+    assert suspicion.reconsider(20) == ["gone"], "whoever is left is in no doubt"
+    suspicion.saw("v0", False, 100)
+    assert not doubt(suspicion, "v0", 135).lasting  # type: ignore[union-attr]
+
+
+def test_when_the_only_one_that_was_reached_is_gone_the_others_are_in_doubt() -> None:
+    suspicion = watching(*VIMS, "last")
+    for vim_id in VIMS:
+        suspicion.saw(vim_id, False, 10)
+        suspicion.saw("last", True, 11)
+    suspicion.reconsider(11)
+    suspicion.forget("last", 12)
+    assert set(suspicion.reconsider(12)) == set(VIMS)
+    assert suspicion.degraded
+
+
+def test_when_all_are_gone_the_prober_is_no_suspect_any_more() -> None:
+    suspicion = watching(*VIMS)
+    for vim_id in VIMS:
+        suspicion.saw(vim_id, False, 10)
+    suspicion.reconsider(10)
+    assert suspicion.degraded
+    for vim_id in VIMS:
+        suspicion.forget(vim_id, 11)
+    suspicion.reconsider(11)
+    assert not suspicion.degraded
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.sampled_from([True, False, None]))))
 def test_it_is_suspected_exactly_while_all_of_at_least_five_fail(told: list[tuple[str, bool | None]]) -> None:
     suspicion, latest, believed = Suspicion(lasting_s=120), dict[str, bool](), dict[str, Doubt | None]()

@@ -218,6 +218,28 @@ def test_keys_rescheduled_together_do_not_stay_together() -> None:
     assert all(120 <= count <= 280 for count in spread(fired, 15, 10).values())
 
 
+def test_keys_that_were_rescheduled_return_to_their_grid_by_small_steps() -> None:
+    w = wheel(jitter=0.05)
+    for i in range(40):  # of any phase
+        w.add(str(i), 10, START)
+        w.reschedule(str(i), 10, START)
+    step_s = 0.05 * 10
+    for times in run(w, START, 200).values():
+        gaps = [b - a for a, b in pairwise(times)]
+        assert all(abs(gap - 10) <= 3 * step_s + LATE_SLOTS * SLOT_S for gap in gaps)
+
+
+def test_nothing_stays_of_keys_that_were_moved_or_removed() -> None:
+    w = wheel(slots=64)
+    for i in range(200):
+        w.add(str(i), 2, START)
+        w.reschedule(str(i), 3, START)
+        if i % 2:
+            w.remove(str(i))
+    run(w, START, 64 * SLOT_S + 3)
+    assert sum(len(slot) for slot in w._slots) == len(w) == 100
+
+
 def test_a_key_has_the_same_phase_in_every_process() -> None:
     w = wheel(jitter=0)
     w.add("2f6d8d5e-0c5b-4b0e-9d8e-0a4f5d6c7b8a", 100, 0.0)
