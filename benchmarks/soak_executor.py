@@ -24,7 +24,7 @@ ONE_IN = 10  # those of a slot are late together
 
 
 class Soaked:
-    """A host whose wheel notes how many probes were started, and how late, in ms: of one in ten."""
+    """A host whose metrics note how many probes were started, and how late, in ms: of one in ten."""
 
     def __init__(self, host: Host, prober: Prober) -> None:
         self._host = host
@@ -32,17 +32,16 @@ class Soaked:
         self._late: Counter[int] = Counter()
         self._queued = 0
         self._started = 0
-        wheel = host._rounds._wheel
-        due = wheel.due
+        metrics = host._metrics
+        began = metrics.began
 
-        def noted(now: float) -> dict[str, float]:
-            late_s = due(now)
+        def noted(late_s: list[float]) -> None:
+            began(late_s)
             self._started += len(late_s)
-            self._late.update([int(lag_s * 1000) for lag_s in list(late_s.values())[::ONE_IN]])
+            self._late.update([int(lag_s * 1000) for lag_s in late_s[::ONE_IN]])
             self._queued = max(self._queued, prober.waiting)
-            return late_s
 
-        wheel.due = noted  # type: ignore[method-assign]  # to look over its shoulder
+        metrics.began = noted  # type: ignore[method-assign,assignment]  # to look over its shoulder
 
     def take_on(self, probe: dict[str, Any], port: str, vims: list[dict[str, Any]]) -> dict[str, Any]:
         """Each on an address of its own in 127.0.0.0/8."""

@@ -293,7 +293,7 @@ async def test_a_monitor_whose_first_probe_hangs_leaves_when_its_vim_is_gone_and
 async def test_a_round_without_a_monitor_is_nothing(
     lone_host: Host, prober: ScriptedProber, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lone_host._rounds._wheel.add("ghost", 0.1, asyncio.get_running_loop().time())
+    lone_host._rounds.add("ghost", assigned("ghost").probe)
     lone_host._checks.add("ghost")
     lone_host.take_on(assigned("tokyo"))
     await eventually(lambda: prober.asked[of(assigned("tokyo"))] > 5)

@@ -38,7 +38,7 @@ class Bench:
     @property
     def reached(self) -> int:
         """How many probes reached it, and were only counted."""
-        return self.metrics._probes["icmp", VimStatus.REACHABLE]
+        return self.metrics._again["icmp"]
 
 
 @asynccontextmanager
@@ -156,15 +156,16 @@ async def test_who_is_asked_at_once_for_another_that_fails_is_asked_once_though_
                         rounds.start(witness)
 
             rounds._ended = tell
-            rounds._wheel.due = lambda now: {}  # type: ignore[method-assign]
+            rounds._wheel.fire = lambda now: ([], [])  # type: ignore[method-assign]
             for vim_id, host in (("lost", "192.0.2.1"), ("gone", "192.0.2.2"), ("witness", "127.0.0.9")):
                 rounds.add(vim_id, IcmpProbe(auth_url=f"http://{host}", timeout_s=0.2))
             for _ in range(2):  # at first nobody has an address yet
                 ended.clear()
                 set_sysctl(SILENT, 1)
-                rounds._wheel.due = lambda now: dict.fromkeys(("lost", "v", "gone"), 0.0)  # type: ignore[method-assign]
+                due = [rounds._watched[vim_id] for vim_id in ("lost", "v", "gone")]
+                rounds._wheel.fire = lambda now, due=due: (due, [0.0] * 3)  # type: ignore[misc,method-assign]
                 rounds.begin(alone=False)
-                rounds._wheel.due = lambda now: {}  # type: ignore[method-assign]
+                rounds._wheel.fire = lambda now: ([], [])  # type: ignore[method-assign]
                 assert [outcome.status for outcome in ended if isinstance(outcome, Outcome)] == [VimStatus.UNKNOWN] * 2
                 assert rounds._prober.running == 2
                 await eventually(lambda: not rounds.running)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from vimmon.actions.metrics import Metrics
 from vimmon.actions.presence import Presence
@@ -18,7 +19,7 @@ from vimmon.actions.probing.icmp import outcome_of, reply_reason
 from vimmon.actions.probing.reasons import Trouble, whole_ms
 from vimmon.actions.running import Running
 from vimmon.actions.suspicion import Suspicion
-from vimmon.actions.wheel import Wheel
+from vimmon.actions.wheel import Entry, Wheel
 from vimmon.health import Health
 from vimmon.probes import IcmpProbe, Outcome, Probe
 
@@ -27,12 +28,11 @@ ALONE_SHARE = 0.1  # of the probes that are due, while nobody can be told what t
 Ended = Callable[[str, Outcome | Exception], None]
 
 
-@dataclass(slots=True)
-class _Watched:
-    """`peer`: who is asked by icmp, right until `peer_until`. `settled`: one more reply changes nothing but how
-    many ms it took, and those were `reply_ms`."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Watched(Entry):
+    """A VIM, under its id. `peer`: who is asked by icmp, right until `peer_until`. `settled`: one more reply changes
+    nothing but how many ms it took, and those were `reply_ms`."""
 
-    vim_id: str
     probe: Probe
     peer: Peer | None = None
     peer_until: float = 0.0
@@ -77,8 +77,8 @@ class Rounds:
 
     def add(self, vim_id: str, probe: Probe) -> None:
         """The first probe comes soon."""
-        self._watched[vim_id] = _Watched(vim_id, probe)
-        self._wheel.add(vim_id, probe.interval_s, self._clock(), soon=True)
+        watched = self._watched[vim_id] = _Watched(key=vim_id, interval_s=probe.interval_s, probe=probe)
+        self._wheel.put(watched, self._clock(), soon=True)
 
     def remove(self, vim_id: str) -> None:
         watched = self._watched.pop(vim_id)
@@ -105,22 +105,22 @@ class Rounds:
 
     def begin(self, *, alone: bool) -> None:
         """Begins the probes that are due, a part of them while this executor is `alone`."""
-        late_s = self._wheel.due(self._clock())
+        fired, late_s = self._wheel.fire(self._clock())
+        due = cast(list[_Watched], fired)  # nothing else is put into this wheel
         if alone:
-            for vim_id in [each for each in late_s if self._rng.random() >= ALONE_SHARE]:
-                del late_s[vim_id]
-                if vim_id in self._watched and not self._awaits(self._watched[vim_id]):
-                    self._presence.saw(vim_id)  # left out on purpose: it does not hang
-        self._metrics.began(late_s.values())
+            due, late_s = self._some_of(due, late_s)
+        self._metrics.began(late_s)
         wanted: list[str] = []
         self._wanted = wanted
         try:
-            self._ask([each for vim_id in late_s if (each := self._watched.get(vim_id))])
+            self._ask(due)
         finally:
             self._wanted = None
-        for vim_id in wanted:
-            if vim_id not in late_s:
-                self._start(vim_id)
+        if wanted:
+            asked = {each.key for each in due}
+            for vim_id in wanted:
+                if vim_id not in asked:
+                    self._start(vim_id)
 
     def start(self, vim_id: str) -> None:
         """A probe now, unless one is under way. What is told of one whose request cannot even be sent may lead here
@@ -130,13 +130,22 @@ class Rounds:
         else:
             self._wanted.append(vim_id)
 
+    def _some_of(self, due: list[_Watched], late_s: list[float]) -> tuple[list[_Watched], list[float]]:
+        some: list[tuple[_Watched, float]] = []
+        for each, each_s in zip(due, late_s, strict=True):
+            if self._rng.random() < ALONE_SHARE:
+                some.append((each, each_s))
+            elif not self._awaits(each):
+                self._presence.saw(each.key)  # left out on purpose: it does not hang
+        return [each for each, _ in some], [each_s for _, each_s in some]
+
     def _ask(self, watched: Sequence[_Watched]) -> None:
         now, several = self._clock(), len(self._running) > 0
         peers = []
         for each in watched:
             peer = each.peer
-            if peer is None or each.peer_until <= now or (several and each.vim_id in self._running):
-                self._start(each.vim_id)
+            if peer is None or each.peer_until <= now or (several and each.key in self._running):
+                self._start(each.key)
             elif peer.socket is None:
                 peers.append(peer)
         if peers and (waits := set(self._prober.ask(peers))):
@@ -162,22 +171,22 @@ class Rounds:
         await self._running.end()
 
     def _probe(self, watched: _Watched) -> None:
-        begin, ended = partial(self._prober.probe, watched.probe), partial(self._ended, watched.vim_id)
-        self._running.start(watched.vim_id, begin, ended)
+        begin, ended = partial(self._prober.probe, watched.probe), partial(self._ended, watched.key)
+        self._running.start(watched.key, begin, ended)
 
     def _awaits(self, watched: _Watched) -> bool:
-        return watched.vim_id in self._running or (watched.peer is not None and watched.peer.socket is not None)
+        return watched.key in self._running or (watched.peer is not None and watched.peer.socket is not None)
 
     def _replied(self, watched: _Watched, found: float | Exception | None) -> None:
         """Of a peer. What changes nothing ends here."""
-        if watched.settled and isinstance(found, float) and self._suspicion.reached_again(watched.vim_id):
+        if watched.settled and isinstance(found, float) and self._suspicion.reached_again(watched.key):
             self._metrics.saw_again("icmp", found)
-            self._presence.saw(watched.vim_id)
+            self._presence.saw(watched.key)
             if (ms := whole_ms(found)) != watched.reply_ms:
                 watched.reply_ms = ms
-                self._again(watched.vim_id, reply_reason(ms))
+                self._again(watched.key, reply_reason(ms))
             return
         if found is None or isinstance(found, float | OSError | Trouble):
-            self._ended(watched.vim_id, outcome_of(watched.probe.timeout_s, found))
+            self._ended(watched.key, outcome_of(watched.probe.timeout_s, found))
         else:
-            self._ended(watched.vim_id, found)  # a bug
+            self._ended(watched.key, found)  # a bug

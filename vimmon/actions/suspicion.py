@@ -7,8 +7,9 @@ is: such a VIM waits, and some that were reached last are asked at once. With fe
 suspected: two clouds may well be down together.
 """
 
+from collections import deque
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 LEAST = 5
 WITNESSES = 4  # with the one that fails, as many as make a suspicion
@@ -28,12 +29,17 @@ class Suspicion:
     def __init__(self, *, lasting_s: float) -> None:
         self._lasting_s = lasting_s
         self._known: set[str] = set()
-        self._reached: dict[str, None] = {}  # latest last
+        self._reached: dict[str, None] = {}  # who was reached last time; those of whom `saw` was told latest are last
+        self._latest: deque[str] = deque(
+            maxlen=4 * WITNESSES
+        )  # whom a reply came from; some of them may have failed since
         self._waiting: dict[str, float] = {}  # since when each fails; nobody was reached after that
         self._all_since: float | None = None
         self._about_all: Doubt | None = None
         self._about_waiting: Doubt | None = None
         self._touched: set[str] = set()
+        # Nobody is in doubt, or about to be. So it is nearly always, and it is asked with every probe.
+        self._calm = True
 
     @property
     def degraded(self) -> bool:
@@ -42,10 +48,9 @@ class Suspicion:
 
     def reached_again(self, vim_id: str) -> bool:
         """Notes that a VIM was reached that was reached before. False: nothing is noted, `saw` has to be told."""
-        if vim_id not in self._reached or not self._calm:
+        if not self._calm or vim_id not in self._reached:
             return False
-        del self._reached[vim_id]
-        self._reached[vim_id] = None
+        self._latest.append(vim_id)
         return True
 
     def saw(self, vim_id: str, reached: bool, now: float) -> list[str]:
@@ -63,10 +68,12 @@ class Suspicion:
         self._reached.pop(vim_id, None)
         if reached:
             self._reached[vim_id] = None
+            self._latest.append(vim_id)
         self._judge(now)
         if not begins or len(self._known) < LEAST or len(self._waiting) > WITNESSES:
             return []
-        return list(islice(reversed(self._reached), WITNESSES))
+        latest = (each for each in reversed(self._latest) if each in self._reached)
+        return list(islice(dict.fromkeys(chain(latest, reversed(self._reached))), WITNESSES))
 
     def forget(self, vim_id: str, now: float) -> None:
         self._known.discard(vim_id)
@@ -90,6 +97,7 @@ class Suspicion:
         if about_waiting != self._about_waiting:
             self._touched.update(self._waiting)
         self._about_all, self._about_waiting = about_all, about_waiting
+        self._reckon()
         touched = list(self._touched)
         self._touched.clear()
         return touched
@@ -98,13 +106,12 @@ class Suspicion:
         """None: what was found of this VIM counts. As far as it was reconsidered."""
         return self._about_all or (self._about_waiting if vim_id in self._waiting else None)
 
-    @property
-    def _calm(self) -> bool:
-        """Nobody is in doubt, or about to be. So it is nearly always, and both questions come with every probe."""
-        return not self._waiting and self._all_since is None and self._about_all is self._about_waiting is None
-
     def _judge(self, now: float) -> None:
         if self._reached or len(self._known) < LEAST:
             self._all_since = None
         elif self._all_since is None:
             self._all_since = now
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self._calm = not self._waiting and self._all_since is None and self._about_all is self._about_waiting is None

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 NOWHERE = -1
 
 
-@dataclass(slots=True)
-class _Entry:
-    """`strays`: its rounds do not lie on its grid, as after it was rescheduled."""
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A key in a wheel. Whoever wants more of a key than its name at each firing makes a class of this, with all that
+    has to be at hand then: an object less to find, of thousands of which none is in the processor's cache.
+
+    `strays`: its rounds do not lie on its grid, as after it was rescheduled."""
 
     key: str
     interval_s: float
@@ -48,8 +51,8 @@ class Wheel:
         self._jitter = jitter
         self._soon_s = soon_s
         # What an entry's `tick` does not lead to is left over, from before it was removed or placed anew.
-        self._slots: list[list[_Entry]] = [[] for _ in range(slots)]
-        self._entries: dict[str, _Entry] = {}
+        self._slots: list[list[Entry]] = [[] for _ in range(slots)]
+        self._entries: dict[str, Entry] = {}
         self._done: int | None = None  # the newest tick whose slot was emptied
 
     def __len__(self) -> int:
@@ -62,8 +65,13 @@ class Wheel:
         """Fire `key` every `interval_s`, first within one interval from now; `soon`: first within `soon_s`, or one
         interval if that is shorter, and from then on the key's own grid; `whole`: first one whole interval from now.
         A key that is there already begins anew."""
+        self.put(Entry(key, interval_s), now, soon=soon, whole=whole)
+
+    def put(self, entry: Entry, now: float, *, soon: bool = False, whole: bool = False) -> None:
+        """The same with an entry that was never in a wheel: `fire` gives it back."""
+        key, interval_s = entry.key, entry.interval_s
         self.remove(key)
-        entry = self._entries[key] = _Entry(key, interval_s)
+        self._entries[key] = entry
         if soon:
             due_s = now + self._rng.random() * min(self._soon_s, interval_s)
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
@@ -95,18 +103,27 @@ class Wheel:
     def due(self, now: float) -> dict[str, float]:
         """The keys whose time has come, and how late each is, in s. Each fires once, however much time has passed, and
         is scheduled again."""
+        fired, late_s = self.fire(now)
+        return {entry.key: each_s for entry, each_s in zip(fired, late_s, strict=True)}
+
+    def fire(self, now: float) -> tuple[list[Entry], list[float]]:
+        """The same: the entries, and how late each is."""
         tick = math.floor(now / self._slot_s)
         first = tick if self._done is None else self._done + 1
-        fired: list[_Entry] = []
+        fired: list[Entry] = []
         for at in range(max(first, tick - len(self._slots) + 1), tick + 1):
             fired += self._empty(at % len(self._slots), tick)
         self._done = max(tick, first - 1)
-        late_s = {entry.key: now - entry.due_s for entry in fired}
+        late_s = [now - entry.due_s for entry in fired]
+        random, width = self._rng.random, 2 * self._jitter
         for entry in fired:
-            base_s = entry.base_s + entry.interval_s
-            entry.base_s = self._next_base(entry, now) if entry.strays or base_s <= now else base_s
-            self._place(entry, self._moved(entry), now)
-        return late_s
+            interval_s = entry.interval_s
+            base_s = entry.base_s + interval_s
+            if base_s <= now or entry.strays:
+                base_s = self._next_base(entry, now)
+            entry.base_s = base_s
+            self._place(entry, base_s + width * interval_s * (random() - 0.5), now)
+        return fired, late_s
 
     def interval_s(self, key: str) -> float | None:
         """What `key` was last given; None for a key that is not there."""
@@ -117,32 +134,38 @@ class Wheel:
         """How long to sleep until the next slot begins."""
         return max(0.0, (math.floor(now / self._slot_s) + 1) * self._slot_s - now)
 
-    def _empty(self, number: int, tick: int) -> list[_Entry]:
+    def _empty(self, number: int, tick: int) -> list[Entry]:
         """Takes out of a slot what is due by `tick`; what has its time in a later turn of the wheel stays."""
         slot = self._slots[number]
         if not slot:
             return slot
         fired, later = [], []
         for entry in slot:
-            if NOWHERE < entry.tick <= tick:
+            at = entry.tick
+            if at > tick:
+                if at % len(self._slots) == number:
+                    later.append(entry)
+            elif at != NOWHERE:
                 entry.tick = NOWHERE  # it may be here twice
                 fired.append(entry)
-            elif entry.tick % len(self._slots) == number and entry.tick != NOWHERE:
-                later.append(entry)
         self._slots[number] = later
         return fired
 
-    def _place(self, entry: _Entry, due_s: float, now: float) -> None:
+    def _place(self, entry: Entry, due_s: float, now: float) -> None:
         if self._done is None:
             self._done = math.floor(now / self._slot_s)
-        entry.due_s = due_s = max(due_s, now)
-        entry.tick = tick = max(math.ceil(due_s / self._slot_s), self._done + 1)
+        if due_s < now:
+            due_s = now
+        tick = math.ceil(due_s / self._slot_s)
+        if tick <= self._done:
+            tick = self._done + 1
+        entry.due_s, entry.tick = due_s, tick
         self._slots[tick % len(self._slots)].append(entry)
 
-    def _moved(self, entry: _Entry) -> float:
+    def _moved(self, entry: Entry) -> float:
         return entry.base_s + self._jitter * entry.interval_s * (2 * self._rng.random() - 1)
 
-    def _next_base(self, entry: _Entry, now: float) -> float:
+    def _next_base(self, entry: Entry, now: float) -> float:
         base_s = entry.base_s + entry.interval_s
         if base_s <= now:  # at least one round was missed: skip it, and leave room after this late firing
             return self._on_grid(entry, now + entry.interval_s / 2)
@@ -152,7 +175,7 @@ class Wheel:
         return base_s - max(-limit, min(limit, off))
 
     @staticmethod
-    def _on_grid(entry: _Entry, after_s: float) -> float:
+    def _on_grid(entry: Entry, after_s: float) -> float:
         """The first time on the key's grid that is not before `after_s`."""
         return (math.ceil(after_s / entry.interval_s - entry.phase) + entry.phase) * entry.interval_s
 
