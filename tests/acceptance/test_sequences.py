@@ -1,14 +1,17 @@
 """The three sequences, on both kinds of Mistral, seen from outside: Mistral's client, redis-cli, SQL."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from tests.acceptance.stack import CHECK_S, JITTER, PROBE, SLACK_S, Stack, becomes, eventually
+from tests.acceptance.stack import CHECK_S, JITTER, PATIENCE_S, PROBE, SLACK_S, Stack, becomes, eventually
 from tests.support.endpoints import Endpoint
+from tests.support.terminal import VIMMON
 from vimmon.vim import Vim
 
 Watch = Callable[..., Vim]
@@ -97,6 +100,23 @@ def test_another_auth_url_brings_another_action(stack: Stack, endpoint: Endpoint
         elsewhere.stop()
         becomes(lambda: stack.status(old.id), "UNREACHABLE")
         assert stack.row(old.id)["action_id"] == new.action_id
+
+
+def test_other_settings_of_a_probe_take_effect_without_a_new_registration(stack: Stack, watch: Watch) -> None:
+    vim = watch()
+    update = [str(VIMMON), "vim", "update", "tokyo", "--probe"]
+    env = {"PATH": os.environ["PATH"], **stack.env}
+    for number, (settings, status) in enumerate(
+        [("preset=plain,expect_status=401", "UNREACHABLE"), ("expect_status=200", "REACHABLE")], 2
+    ):
+        subprocess.run([*update, settings], check=True, env=env, capture_output=True, timeout=PATIENCE_S)
+        becomes(lambda: stack.status(vim.id), status)
+        row = stack.row(vim.id)
+        assert (row["generation"], row["deleted_at"]) == (number, None)
+        lease = f"{number}:{row['action_id']}"
+        becomes(lambda: list(stack.held(vim.id).values()), [lease])
+    assert "HTTP 200, but 401 was expected" in [change.reason for change in stack.registry.history(vim.id)]
+    assert [found.id for found in stack.registry.list()] == [vim.id]
 
 
 def test_the_old_action_exits_within_one_check(stack: Stack, endpoint: Endpoint, watch: Watch) -> None:

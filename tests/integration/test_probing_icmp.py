@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 import struct
@@ -18,7 +19,7 @@ from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import CHANGE_AFTER_S, SLOT_S
 from vimmon.actions.probing.echo_socket import Peer
-from vimmon.actions.probing.icmp import outcome_of
+from vimmon.actions.probing.icmp import _forget, outcome_of
 from vimmon.actions.probing.reasons import Trouble
 from vimmon.actions.probing.resolver import Resolver
 from vimmon.probes import IcmpProbe, IpFamily, Outcome, Trace
@@ -200,6 +201,11 @@ async def test_the_socket_of_an_old_id_is_closed_when_nothing_waits_for_it_any_m
         now = time.monotonic()
         set_sysctl("ipv4/icmp_echo_ignore_all", 1)
         async with Prober(clock=lambda: now) as prober:
+            assert (await prober.probe(icmp(s=0.05))).status == DOWN
+            files = len(os.listdir("/proc/self/fd"))
+            now += CHANGE_AFTER_S
+            assert (await prober.probe(icmp(s=0.05))).status == DOWN
+            assert len(os.listdir("/proc/self/fd")) == files, "nothing waited for the one before"
             silent = asyncio.ensure_future(prober.probe(icmp(s=0.1)))
             await asyncio.sleep(0)  # it begins
             files = len(os.listdir("/proc/self/fd"))
@@ -268,6 +274,49 @@ async def test_a_name_whose_first_address_is_dead_replies(silent: bool) -> None:
             assert all_dead.status == (DOWN if silent else UNKNOWN)
 
     await in_own_network(test)
+
+
+async def test_a_name_whose_addresses_are_all_silent_is_waited_for_as_long_as_its_time_lasts() -> None:
+    async def test() -> None:
+        wrong: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        run("ip addr add 192.0.2.9/24 dev v0")
+        run("for i in 1 2; do ip neigh add 192.0.2.$i lladdr 02:00:00:00:00:01 dev v0; done")
+        async with new_prober() as prober:
+            trace = Trace()
+            check(await prober.probe(icmp("all-dead.test", s=0.3), trace), DOWN, "no answer within 0.3 s")
+            assert (trace.answer_ms, trace.unfinished) == (None, "answer")
+            check(await prober.probe(icmp("first-dead.test", s=0.3)), UP, "ICMP reply")
+        assert wrong == [], "those that were given up end quietly"
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "first-dead.test"])
+async def test_a_trace_tells_how_long_the_reply_took(host: str) -> None:
+    async def test() -> None:
+        async with new_prober() as prober:
+            trace = Trace()
+            check(await prober.probe(icmp(host), trace), UP, "ICMP reply")
+            assert trace.answer_ms is not None
+            assert trace.unfinished is None
+
+    await in_own_network(test)
+
+
+async def test_what_a_request_that_was_given_up_ended_with_is_nobodys_concern() -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+
+    async def fail() -> float:
+        raise OSError(errno.EHOSTUNREACH, "it came together with another's reply")
+
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait((task,))
+    _forget(task)
+    del task
+    gc.collect()
+    assert wrong == []
 
 
 async def test_it_asks_from_the_source_address() -> None:

@@ -12,6 +12,10 @@ from vimmon.probes import DEFAULTS, HttpPreset, HttpProbe, IcmpProbe, IpFamily, 
 from vimmon.vim import VimType
 
 URL = "https://keystone.example.org:5000/v3"
+NESTED: list[Any] = []
+for _ in range(10_000):
+    NESTED = [NESTED]
+LONGEST_NAME = ".".join(["a" * 63] * 3 + ["a" * 61])
 
 
 @pytest.mark.parametrize(
@@ -116,6 +120,9 @@ def test_confirming_is_never_slower_than_probing_however_the_probe_was_made() ->
         ({"expect_status": True}, "probe.expect_status"),
         ({"expect_status": [200, [201]]}, "probe.expect_status"),
         ({"expect_status": "²00"}, "probe.expect_status"),
+        ({"expect_status": "٢٠٠"}, "probe.expect_status"),
+        ({"expect_status": ",".join(["200"] * 251)}, "probe.expect_status"),
+        ({"expect_status": NESTED}, "probe.expect_status"),
         ({"ca_file": "ca.pem"}, "probe.ca_file"),
         ({"client_cert_file": "/a\n"}, "probe.client_cert_file"),
         ({"client_key_file": "/key.pem"}, "probe.client_key_file"),
@@ -144,6 +151,7 @@ def test_a_setting_that_is_refused_is_named(settings: dict[str, Any], field: str
         ({"kind": "icmp", "intervall_s": 3}, "Did you mean interval_s?"),
         ({"kind": "tcp", "proxy": "http://proxy:3128"}, "See the kinds and settings in docs/probes.md"),
         ({"auth_url": "https://other.test"}, "Give it with --auth-url"),
+        ({"source_address": "eth0"}, "Give an address of the executor's host"),
     ],
 )
 def test_whoever_mistyped_is_told_what_there_is(settings: dict[str, Any], remedy: str) -> None:
@@ -240,6 +248,22 @@ def test_what_says_nothing_is_not_stored_and_none_takes_a_setting_back() -> None
     stored = probe_for(VimType.OPENSTACK, URL, chosen).settings()
     assert {name: stored[name] for name in chosen} == chosen | {"ip_family": "6"}
     assert probe_for(VimType.OPENSTACK, URL, stored | dict.fromkeys(chosen)) == plain
+
+
+@pytest.mark.parametrize("name", ["2001:db8::1", "192.0.2.1", "vim", LONGEST_NAME])
+def test_a_server_name_is_a_name_or_an_address(name: str) -> None:
+    assert probe_for(VimType.OPENSTACK, URL, {"server_name": name}).settings()["server_name"] == name
+
+
+def test_very_many_status_codes_may_be_expected() -> None:
+    codes = ",".join(["200"] * 250)
+    assert probe_for(VimType.OPENSTACK, URL, {"expect_status": codes}).settings()["expect_status"] == codes
+
+
+def test_a_setting_that_is_none_is_one_that_is_not_there() -> None:
+    given = {"kind": "http", "auth_url": URL, "preset": "plain"}
+    settings = ("source_address", "expect_status", "expect_text", "ca_file", "client_cert_file", "client_key_file")
+    assert parse_probe(given | dict.fromkeys((*settings, "server_name", "proxy"))) == parse_probe(given)
 
 
 def test_a_probe_stored_before_there_were_these_settings_is_read_as_before() -> None:
