@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from amqp.exceptions import NotFound  # type: ignore[import-untyped]  # has no type hints
@@ -19,6 +18,7 @@ from sqlalchemy.engine import make_url
 from tests.support.services import broker, fresh_postgres_database, service_url
 from vimmon.embedded.mistral import mistral_works
 from vimmon.embedded.process import Child, free_port
+from vimmon.embedded.server import Started
 
 START_TIMEOUT_S = 90.0
 QUEUE_TTL_S = 30
@@ -59,7 +59,7 @@ enabled = false
 """
 
 
-class ThreeProcessMistral:
+class ThreeProcessMistral(Started):
     """Mistral's API, engine and `executors` executors as separate processes, for as long as the context lasts.
 
     `env` is added to the environment of all of them, and so of the actions. Each is a Child, whose `kill()` also hits
@@ -167,11 +167,3 @@ class ThreeProcessMistral:
                 channel.queue_delete(f"{self._name}-{topic}")
         with self._broker.channel() as channel, suppress(NotFound):
             channel.exchange_delete(self._name)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

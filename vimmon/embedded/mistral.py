@@ -7,10 +7,10 @@ import sys
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from vimmon.embedded.process import Child, ServerDidNotStart, free_port, is_free
+from vimmon.embedded.process import ServerDidNotStart, is_free
+from vimmon.embedded.server import OneProgram
 
 START_TIMEOUT_S = 90.0
 PROBE_TIMEOUT_S = 5.0
@@ -29,7 +29,7 @@ def mistral_works(url: str) -> bool:
         return False
 
 
-class MistralServer:
+class MistralServer(OneProgram):
     """A whole Mistral in one process, reachable from this machine only, for as long as the context lasts.
 
     Configuration, data and log live in the folder, for the next one that is started there. `env` is added to the
@@ -37,6 +37,8 @@ class MistralServer:
     chosen anew at each start. What the file `config` says in Mistral's own terms is stronger than what is set here; one
     that wants a token needs another `works`, which tells whether the Mistral at a URL is ready.
     """
+
+    name = "Mistral"
 
     def __init__(
         self,
@@ -47,34 +49,20 @@ class MistralServer:
         config: Path | None = None,
         works: Callable[[str], bool] = mistral_works,
     ) -> None:
-        self.port = port or 0
-        self._folder = folder
-        self._port_is_given = port is not None
+        super().__init__(folder, port)
         self._env = dict(env or {})
         self._config = config
         self._works = works
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v2"
 
-    @property
-    def child(self) -> Child:
-        if self._child is None:
-            raise RuntimeError("this Mistral was not started")
-        return self._child
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
-
     def start(self) -> Self:
         """Start it, and return when workflows can run. ServerDidNotStart, with the reason, if they cannot."""
         if importlib.util.find_spec("mistral") is None:
             raise ServerDidNotStart("Mistral is not installed", remedy="Install it: pip install 'vimmon[demo]'")
-        if not self._port_is_given:
-            self.port = free_port()
+        self._choose_port()
         if not is_free(self.port):  # whoever is there might be a Mistral too, and pass for this one
             raise ServerDidNotStart(
                 f"port {self.port} of 127.0.0.1 is taken", remedy="Stop what listens there, or choose another port"
@@ -87,23 +75,6 @@ class MistralServer:
             str(self.port),
             *(("--config", str(self._config.absolute())) if self._config else ()),
         ]
-        self._child = Child("mistral", command, self._folder, env={"MALLOC_ARENA_MAX": "2", **self._env})
-        try:
-            self._child.wait_ready(lambda: self._works(self.url), START_TIMEOUT_S)
-        except BaseException:
-            self.stop()
-            raise
+        env = {"MALLOC_ARENA_MAX": "2", **self._env}
+        self._run(command, lambda: self._works(self.url), within_s=START_TIMEOUT_S, env=env)
         return self
-
-    def stop(self) -> None:
-        """End it; running actions end with it."""
-        if self._child is not None:
-            self._child.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -7,10 +7,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from vimmon.embedded.process import Child, ServerDidNotStart, free_port
+from vimmon.embedded.process import ServerDidNotStart
+from vimmon.embedded.server import OneProgram
 
 START_TIMEOUT_S = 20.0
 
@@ -38,7 +38,7 @@ def find_redis_cli() -> Path | None:
     return Path(found) if found else None
 
 
-class RedisServer:
+class RedisServer(OneProgram):
     """A Redis that only this machine can reach, for as long as the context lasts.
 
     `persistent` keeps the data in the folder, for the next one that is started there. `options` go to redis-server's
@@ -46,46 +46,24 @@ class RedisServer:
     Without a `port`, a free one is chosen anew at each start.
     """
 
+    name = "Redis"
+
     def __init__(
         self, folder: Path, *, port: int | None = None, persistent: bool = False, options: Sequence[str] = ()
     ) -> None:
-        self.port = port or 0
-        self._folder = folder
-        self._port_is_given = port is not None
+        super().__init__(folder, port)
         self._persistent = persistent
         self._options = tuple(options)
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    @property
-    def child(self) -> Child:
-        if self._child is None:
-            raise RuntimeError("this Redis was not started")
-        return self._child
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
-
     def start(self) -> Self:
         """Start it, and return when it answers. ServerDidNotStart, with the reason, if it does not."""
-        if not self._port_is_given:
-            self.port = free_port()
-        self._child = Child("redis", [find_redis_server(), *self._arguments()], self._folder)
-        try:
-            self._child.wait_ready(self._is_ready, START_TIMEOUT_S)
-        except BaseException:
-            self.stop()
-            raise
+        self._choose_port()
+        self._run([find_redis_server(), *self._arguments()], self._is_ready, within_s=START_TIMEOUT_S)
         return self
-
-    def stop(self) -> None:
-        """End it; a persistent one writes its data first."""
-        if self._child is not None:
-            self._child.stop()
 
     def _arguments(self) -> list[str]:
         return [
@@ -97,11 +75,3 @@ class RedisServer:
     def _is_ready(self) -> bool:
         # Its own word, and not a PING: with the port taken, somebody else would answer; with access rules, nobody.
         return "Ready to accept connections" in self.child.tail()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Protocol, Self, cast
 
 from redis.exceptions import RedisError
@@ -21,6 +20,7 @@ from redis.exceptions import RedisError
 from vimmon.embedded.mistral import MistralServer
 from vimmon.embedded.process import Child, ServerDidNotStart, free_port, is_free
 from vimmon.embedded.redis import RedisServer
+from vimmon.embedded.server import Started
 from vimmon.errors import VimmonError
 from vimmon.lease.connection import connect
 from vimmon.lease.keys import Keys
@@ -46,7 +46,7 @@ class Mistral(Protocol):
     def stop(self) -> None: ...
 
 
-class Stack:
+class Stack(Started):
     """`env` is added to the settings in the environment, for all parts; a VIMMON_DATABASE_URL in it is used.
 
     `mistral` makes another Mistral than the embedded one, from the environment that its executors need. `pages`: the
@@ -226,14 +226,6 @@ class Stack:
         if self.conductors:
             with ThreadPoolExecutor(max_workers=len(self.conductors)) as threads:
                 list(threads.map(Child.stop, self.conductors))
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _is_setting(name: str) -> bool:
