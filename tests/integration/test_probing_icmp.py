@@ -148,7 +148,9 @@ async def test_a_silent_host_is_not_waited_for_longer_than_the_timeout(pings: bo
         async with new_prober() as prober:
             for host, ignore in (("127.0.0.1", "ipv4/icmp_echo_ignore_all"), ("::1", "ipv6/icmp/echo_ignore_all")):
                 set_sysctl(ignore, 1)
+                began = time.monotonic()
                 check(await prober.probe(icmp(host, s=0.1)), DOWN, "no answer within 0.1 s")
+                assert 0.1 <= time.monotonic() - began < 0.9
                 set_sysctl(ignore, 0)
                 check(await prober.probe(icmp(host, s=1)), UP, "ICMP reply")
 
