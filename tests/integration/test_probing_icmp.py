@@ -450,6 +450,25 @@ async def test_a_peer_has_its_turn_until_it_is_told_or_cancelled_and_who_has_to_
     await in_own_network(test)
 
 
+async def test_a_bug_in_who_is_told_that_nothing_was_sent_costs_nobody_else_an_answer_or_a_turn() -> None:
+    async def test() -> None:
+        told: list[list[object]] = [[], []]
+
+        def broken(_: object) -> None:
+            raise ValueError("a bug")
+
+        async with new_prober() as prober:
+            hosts = (("192.0.2.1", broken), ("192.0.2.2", told[0].append), ("127.0.0.1", told[1].append))
+            with pytest.raises(ValueError, match="a bug"):
+                prober.ask([peer_at(prober, icmp(host), heard) for host, heard in hosts])
+            await eventually(lambda: not prober.running)
+        assert isinstance(told[0][0], Exception)
+        assert isinstance(told[1][0], float)
+        assert [len(each) for each in told] == [1, 1]
+
+    await in_own_network(test)
+
+
 async def test_a_request_whose_time_is_over_when_a_slot_begins_ends_as_well() -> None:
     """Where a number is rounded so that the slot after its own begins at it, and not later."""
     ends_at = next(number * SLOT_S for number in range(1, 10_000) if _slot_after(number * SLOT_S) <= number * SLOT_S)
