@@ -37,7 +37,7 @@ class Speaker:
         """Another status, or the acknowledged one again: as a monitor does that reads a lease which is not its own."""
         if self.acknowledged is None or not changed:
             return self.said
-        return _update(self.vim, OTHER[VimStatus(self.said.status)], (self.said.seq or 0) + 1)
+        return _update(self.vim, OTHER[self.said.status], (self.said.seq or 0) + 1)
 
 
 class Callers:

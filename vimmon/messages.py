@@ -5,7 +5,7 @@ with the code that JSON-RPC gives it. One of the usual form is read in one go; i
 """
 
 import re
-from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -68,6 +68,11 @@ class UpdateCall(Frozen):
     expires_at: int | None = Field(default=None, lt=2**53)
 
 
+# As model_validate_json and model_dump_json, which look at options first.
+READ_USUAL = UpdateCall.__pydantic_validator__.validate_json
+WRITE_PARAMS = UpdateVim.__pydantic_serializer__.to_json
+
+
 class Answer(Frozen):
     """The result of update_vim: the status passed in, or `bad_action`. `applied` False: this seq, or a newer one, was
     known already; then `status` and `seq` are the known ones."""
@@ -93,11 +98,11 @@ def read_request(raw: bytes, *, replies_prefix: str) -> Request | UpdateCall:
     """The envelope of a request. Raises Refusal."""
     if len(raw) > REQUEST_MAX_BYTES:
         raise Refusal(INVALID_REQUEST, f"the request has {len(raw)} bytes, more than {REQUEST_MAX_BYTES}")
-    with suppress(ValidationError):
-        usual = UpdateCall.model_validate_json(raw)
-        if _may_answer(usual.reply_to, replies_prefix):
-            return usual
-    return _read_envelope(raw, replies_prefix)
+    try:
+        usual: UpdateCall = READ_USUAL(raw)
+    except ValidationError:
+        return _read_envelope(raw, replies_prefix)
+    return usual if _may_answer(usual.reply_to, replies_prefix) else _read_envelope(raw, replies_prefix)
 
 
 def _read_envelope(raw: bytes, replies_prefix: str) -> Request:
@@ -108,7 +113,7 @@ def _read_envelope(raw: bytes, replies_prefix: str) -> Request:
     if not isinstance(data, dict):
         raise Refusal(INVALID_REQUEST, "the request is not an object")
     reply_to, id_ = data.get("reply_to"), data.get("id")
-    if reply_to is not None and not _may_answer(reply_to, replies_prefix):
+    if reply_to is not None and not (isinstance(reply_to, str) and _may_answer(reply_to, replies_prefix)):
         raise Refusal(INVALID_REQUEST, f"reply_to: does not begin with {replies_prefix}")
     try:
         return Request.model_validate(data)
@@ -144,7 +149,7 @@ def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int |
         "jsonrpc": "2.0",
         "id": request_id,
         "method": "update_vim",
-        "params": {name: value for name, value in params if value is not None},
+        "params": orjson.Fragment(WRITE_PARAMS(params, exclude_none=True)),
         "reply_to": reply_to,
     }
     if expires_at is not None:
@@ -190,10 +195,10 @@ def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
     return data["id"], Answer.model_validate(result)
 
 
-def _may_answer(reply_to: object, prefix: str) -> bool:
+@lru_cache(maxsize=1024)  # an executor has one
+def _may_answer(reply_to: str, prefix: str) -> bool:
     return (
-        isinstance(reply_to, str)
-        and reply_to.startswith(prefix)
+        reply_to.startswith(prefix)
         and len(prefix) < len(reply_to) <= 512
         and reply_to.isascii()
         and reply_to.isprintable()

@@ -10,14 +10,15 @@ from typing import cast
 
 from tests.model.clockwork import Block, Process, Steps
 from tests.model.guards import Guard
-from tests.model.parts import KEYS, Parts, read_cache
+from tests.model.parts import KEYS, Parts, read_values
 from tests.model.queueing import enqueue_stop
 from tests.model.redis import Redis
 from tests.model.scripts import give_back, take
+from vimmon.conductor.cache import Said
 from vimmon.conductor.methods import Outcomes, update_vims
 from vimmon.conductor.requests import DEATHS_MAX, Batch
 from vimmon.conductor.server import REPLY_TTL_S
-from vimmon.lease.store import Cached, LeaseStore
+from vimmon.lease.store import LeaseStore
 from vimmon.messages import (
     INTERNAL_ERROR,
     Answer,
@@ -37,14 +38,14 @@ FORGOTTEN_AFTER_S = 60.0
 
 
 class _ReadBefore:
-    """A LeaseStore whose answers were read a step ago: one for each request, in their order."""
+    """A LeaseStore whose values were read a step ago: those for each request, in their order."""
 
-    def __init__(self, cached: list[Cached]) -> None:
-        self._cached = cached
+    def __init__(self, said: list[Said]) -> None:
+        self._said = said
 
-    def read(self, vim_ids: Sequence[str]) -> list[Cached]:
-        assert len(vim_ids) == len(self._cached)
-        return self._cached
+    def values(self, vim_ids: Sequence[str]) -> list[Said]:
+        assert len(vim_ids) == len(self._said)
+        return self._said
 
 
 class Conductor(Process):
@@ -86,7 +87,7 @@ class Conductor(Process):
         requests = [read_request(raw, replies_prefix=KEYS.replies_prefix) for raw in batch.requests]
         requests = [one for one in requests if one.expires_at is None or one.expires_at > batch.now_ms]
         updates = [read_update_vim(request) for request in requests]
-        read = self.redis(read_cache([update.vim_id for update in updates]))
+        read = self.redis(read_values([update.vim_id for update in updates]))
         yield None
         leases = cast(LeaseStore, _ReadBefore([read[update.vim_id] for update in updates]))
         outcomes = update_vims(requests, leases, cast(VimStore, self.parts.db))
@@ -104,22 +105,8 @@ class Conductor(Process):
         most = self.parts.settings.rpc_batch
         shared = Guard.UNIQUE_TAKEN_LISTS in self.parts.missing
         taken = KEYS.taken(self.id, "list" if shared else self.parts.new("batch-"))
-        batch = self._taken(taken, most)
-        if batch is not None:
-            return batch
-        # RequestList._first_to_come
-        self.redis(lambda redis: redis.zadd(KEYS.taken_index, taken, redis.now_ms()))
         until = self.parts.now() + BLOCK_S
         yield Block(lambda: 0.0 if self.parts.redis.range(KEYS.requests) else until)
-        moved = self.redis(lambda redis: _blmove(redis, taken))
-        yield None
-        if moved:
-            return self._taken(taken, most)
-        self.redis(lambda redis: redis.zrem(KEYS.taken_index, taken))
-        return None
-
-    def _taken(self, taken: str, most: int) -> Batch | None:
-        """RequestList._taken"""
         now_ms, raw = self.redis(lambda redis: take(redis, taken, most))
         if not raw:
             return None
@@ -216,14 +203,6 @@ def _has(redis: Redis, key: str) -> bool:
 
 def _enter(redis: Redis, taken: str) -> bool:
     return redis.zadd(KEYS.taken_index, taken, redis.now_ms(), nx=True)
-
-
-def _blmove(redis: Redis, taken: str) -> bool:
-    waiting = redis.range(KEYS.requests)
-    if waiting:
-        redis.rpush(taken, waiting[0])
-        redis.put(KEYS.requests, waiting[1:])
-    return bool(waiting)
 
 
 def _reply(request: Request | UpdateCall, outcome: Answer | Refusal) -> bytes:

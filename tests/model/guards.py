@@ -3,7 +3,6 @@
 Those that are decisions are taken out of the real ones: what they see is doctored, or they are called differently.
 """
 
-from dataclasses import replace
 from enum import StrEnum
 
 from vimmon.actions.monitor import Left, Monitor
@@ -40,11 +39,11 @@ def decide_without(missing: frozenset[Guard], row: RowState | None, report: Repo
         return decide(row, report)
     seen = row
     if Guard.ACTION_ID_IN_UPDATE in missing:
-        seen = replace(seen, action_id=report.action_id)
+        seen = seen._replace(action_id=report.action_id)
     if Guard.SEQ_IN_UPDATE in missing and report.seq is not None:
-        seen = replace(seen, seq=report.seq - 1)
+        seen = seen._replace(seq=report.seq - 1)
     if Guard.HOLDER_IN_UPDATE in missing:
-        seen = replace(seen, holder=report.holder)
+        seen = seen._replace(holder=report.holder)
     return decide(seen, report)
 
 
@@ -56,14 +55,14 @@ def judge_by_the_action_alone(lease: Lease | None, *, generation: int, action_id
 
 def answer_whatever_generation(update: UpdateVim, cached: Cached) -> Answer | None:
     """Takes a status of another generation for one of this."""
-    status = cached.status and replace(cached.status, generation=update.generation or 0)
+    status = cached.status and cached.status._replace(generation=update.generation or 0)
     return answer_from_cache(update, Cached(cached.lease, status))
 
 
 def answer_whatever_holder(update: UpdateVim, cached: Cached) -> Answer | None:
     """Takes another holder's word for this one's."""
     return answer_from_cache(
-        update, Cached(cached.lease, cached.status and replace(cached.status, holder=update.holder))
+        update, Cached(cached.lease, cached.status and cached.status._replace(holder=update.holder))
     )
 
 

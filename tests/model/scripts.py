@@ -53,23 +53,17 @@ def _ahead(found: re.Match[str] | None, generation: int, *, same_is_ahead: bool)
 
 
 def take(redis: Redis, taken: str, most: int) -> tuple[int, list[bytes]]:
-    room = most - len(redis.range(taken))
-    mine = redis.range(taken)
-    if not (mine and mine[0].startswith(b"!")) and room > 0:
-        waiting = redis.range(KEYS.requests)
-        some = waiting[:room]
-        number = len(some)
-        for position, raw in enumerate(some):
-            if raw.startswith(b"!"):
-                number = 1 if position == 0 and not mine else position
-                break
-        if number > 0:
-            redis.rpush(taken, *waiting[:number])
-            redis.put(KEYS.requests, waiting[number:])
-    everything = redis.range(taken)
-    if everything:
+    waiting = redis.range(KEYS.requests)
+    number = len(waiting[:most])
+    for position, raw in enumerate(waiting[:most]):
+        if raw.startswith(b"!"):
+            number = max(1, position)
+            break
+    if number > 0:
+        redis.rpush(taken, *waiting[:number])
+        redis.put(KEYS.requests, waiting[number:])
         redis.zadd(KEYS.taken_index, taken, redis.now_ms())
-    return redis.now_ms(), everything
+    return redis.now_ms(), waiting[:number]
 
 
 def give_back(redis: Redis, taken: str, *, died: bool) -> int:

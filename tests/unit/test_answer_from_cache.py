@@ -1,10 +1,12 @@
 """When the conductor answers without the database: it refuses what is older, and repeats what it saw committed."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from vimmon.conductor.methods import answer_from_cache
+from vimmon.conductor.methods import answer_from_cache, is_news
 from vimmon.lease.model import CommittedStatus, Lease
-from vimmon.lease.store import Cached
+from vimmon.lease.store import Cached, read_cached
 from vimmon.messages import Answer, UpdateVim
 from vimmon.vim import VimStatus
 
@@ -51,3 +53,35 @@ def test_everything_else_is_the_databases_to_decide(
     changed: dict[str, object], lease: Lease | None, status: CommittedStatus | None
 ) -> None:
     assert answer_from_cache(update(**changed), Cached(lease, status)) is None
+
+
+def test_what_was_not_committed_yet_is_news_at_first_sight() -> None:
+    assert is_news(update(seq=13), b"7:a", b"7:12:REACHABLE:h")
+    assert is_news(update(seq=1), b"7:a", None)
+
+
+LEASES = some.sampled_from([None, b"7:a", b"7:b", b"8:a", b"6:a", b"7:-", b"07:a", b"x", b"\xff", b"7:a\n", b"None:a"])
+SEQS = some.sampled_from([b"1", b"11", b"12", b"13", b"012", b"9" * 15, b"9" * 16, b"9" * 5000, b"-1", b"", b"\xb2"])
+STATUSES = some.none() | some.builds(
+    lambda *parts: b":".join(parts),
+    some.sampled_from([b"7", b"6", b"8", b"", b"x"]),
+    SEQS,
+    some.sampled_from([b"REACHABLE", b"ODD", b""]),
+    some.sampled_from([b"h", b"other", b"", b":"]),
+)
+UPDATES = some.fixed_dictionaries(
+    {
+        "seq": some.sampled_from([None, 1, 12, 13]),
+        "generation": some.sampled_from([None, 6, 7, 8]),
+        "action_id": some.sampled_from(["a", "b", "-"]),
+        "holder": some.sampled_from(["h", "other"]),
+    }
+)
+
+
+@given(UPDATES, LEASES, STATUSES)
+def test_of_what_is_news_at_first_sight_the_cache_has_no_answer(
+    said: dict[str, object], lease: bytes | None, status: bytes | None
+) -> None:
+    if is_news(update(**said), lease, status):
+        assert answer_from_cache(update(**said), read_cached(lease, status)) is None

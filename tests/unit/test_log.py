@@ -100,10 +100,11 @@ def test_no_line_holds_a_password_however_it_came_there(kind: type[PlainFormatte
 )
 def test_many_events_at_once_are_the_same_lines_as_one_by_one(kind: type[PlainFormatter], last: str) -> None:
     formatter = kind(secrets_of(Settings.model_validate(URLS), OPENSTACK))
-    many = [{"vim_id": "v", "reason": "HTTP 200 in 3 ms"}, {"vim_id": "w", "reason": last}, {"level": "x", "a": "b=c"}]
-    one_by_one = "\n".join(line(formatter, event("status_changed", **fields)) for fields in many)
-    assert line(formatter, Events("status_changed", many)) == one_by_one
-    assert str(Events("e", many)) == "\n".join(event("e", **fields) for fields in many)
+    fields, many = ("vim_id", "level", "reason"), [("v", "100 %s", "HTTP 200 in 3 ms"), ("b=c", "x", last)]
+    one_by_one = [event("status_changed", **dict(zip(fields, values, strict=True))) for values in many]
+    lines = "\n".join(line(formatter, each) for each in one_by_one)
+    assert line(formatter, Events("status_changed", fields, many)) == lines
+    assert str(Events("status_changed", fields, many)) == "\n".join(one_by_one)
 
 
 @pytest.mark.parametrize("kind", [PlainFormatter, JsonFormatter])

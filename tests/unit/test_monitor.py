@@ -598,7 +598,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def give_up_on_the_vim(self) -> None:
         """Somebody believes that nobody watches: UNKNOWN, under the same seq."""
-        self.row = replace(self.row, status=UNKNOWN)
+        self.row = self.row._replace(status=UNKNOWN)
 
     @rule(cached=st.booleans())
     def supersede(self, cached: bool) -> None:

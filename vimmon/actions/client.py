@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import count, islice
 from typing import NoReturn, cast
 
@@ -20,7 +21,6 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from vimmon.actions.connection import LONGEST_BLOCK_S
-from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.messages import Answer, CallFailed, UpdateVim, call, read_reply
@@ -73,7 +73,7 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
         await asyncio.sleep(pause_s)
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class _Pending:
     """Something said and not yet answered, and how long to wait for the answer before it is sent again."""
 
@@ -114,7 +114,9 @@ class Caller:
         self._pending: dict[str, _Pending] = {}
         self._vim_of: dict[str, str] = {}  # request id → vim_id
         self._due: dict[str, None] = {}  # of which VIMs to send what is pending, longest due first
-        self._retries = Wheel(rng=rng, jitter=JITTER)  # when the other pending ones are due
+        self._rng = rng
+        self._retries: list[tuple[float, int, _Pending]] = []  # a heap: when the others are due; answered ones as well
+        self._numbers = count()
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._holding_back = False
@@ -137,7 +139,6 @@ class Caller:
         if old := self._pending.pop(vim_id, None):
             del self._vim_of[old.request_id]
             self._due.pop(vim_id, None)
-            self._retries.remove(vim_id)
 
     async def run(self) -> None:
         """Runs until it is cancelled; Redis may come and go meanwhile."""
@@ -147,7 +148,9 @@ class Caller:
 
     async def _send(self) -> None:
         """Sends what is due, in bulk, or waits until something is."""
-        self._due |= dict.fromkeys(self._retries.due(self._clock()))
+        while (first := self._first_retry()) is not None and first[0] <= self._clock():
+            self._due[first[2].update.vim_id] = None
+            heappop(self._retries)
         if not self._due:
             await self._until_due()
             return
@@ -176,7 +179,8 @@ class Caller:
 
     async def _until_due(self) -> None:
         self._wake.clear()
-        wait_s = self._retries.wait_s(self._clock()) if len(self._retries) else None
+        first = self._first_retry()
+        wait_s = None if first is None else max(0.0, first[0] - self._clock())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):  # not wait_for, which may swallow a cancellation
                 await self._wake.wait()
@@ -188,12 +192,20 @@ class Caller:
             log.warning(event("held_back" if self._holding_back else "held_back_no_more", requests=waiting))
         return self._holding_back
 
+    def _first_retry(self) -> tuple[float, int, _Pending] | None:
+        """The next to be sent again, unless it is answered before; those that were are let go of."""
+        retries = self._retries
+        while retries and self._pending.get(retries[0][2].update.vim_id) is not retries[0][2]:
+            heappop(retries)
+        return retries[0] if retries else None
+
     def _sent(self, pending: _Pending) -> None:
         vim_id, now = pending.update.vim_id, self._clock()
         if self._pending.get(vim_id) is not pending:
             return  # answered, forgotten, or said anew while it was on its way
         self._due.pop(vim_id, None)
-        self._retries.add(vim_id, pending.wait_s, now, whole=True)
+        due_at = now + pending.wait_s * (1 + JITTER * (2 * self._rng.random() - 1))
+        heappush(self._retries, (due_at, next(self._numbers), pending))
         pending.wait_s = min(2 * pending.wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:

@@ -1,8 +1,10 @@
 """Tells of changes of status: in the log, and in a stream for whoever wants to follow. Only the table is complete."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import orjson
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
@@ -13,19 +15,30 @@ from vimmon.log import Events, event
 log = logging.getLogger(__name__)
 
 EVENTS_MAX = 10_000
-FIELDS = ("vim_id", "generation", "old", "new", "reason")
 
-# KEYS: the stream. ARGV: about how long it may be; then the values of the fields of each event.
-PAIRS = ", ".join(f"'{field}', ARGV[i + {number}]" for number, field in enumerate(FIELDS))
+
+class Change(NamedTuple):
+    """Of a status; the fields of an event."""
+
+    vim_id: str
+    generation: str
+    old: str
+    new: str
+    reason: str
+
+
+# KEYS: the stream. ARGV: about how long it may be; as JSON, the values of the fields of each event, since each argument
+# costs the client as much as all that Redis does with it.
+PAIRS = ", ".join(f"'{field}', change[{number}]" for number, field in enumerate(Change._fields, 1))
 ADD = f"""
-for i = 2, #ARGV, {len(FIELDS)} do
+for _, change in ipairs(cjson.decode(ARGV[2])) do
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', {PAIRS})
 end
 """
 
 
-def announce(redis: Redis, keys: Keys, changes: Sequence[Mapping[str, str]]) -> None:
-    """Each with vim_id, generation, old, new and reason. Best effort: a Redis that is away does not hear of it."""
+def announce(redis: Redis, keys: Keys, changes: Sequence[Change]) -> None:
+    """Best effort: a Redis that is away does not hear of it."""
     pipeline = redis.pipeline(transaction=False)
     queue_announcement(pipeline, keys, changes)
     try:
@@ -34,9 +47,8 @@ def announce(redis: Redis, keys: Keys, changes: Sequence[Mapping[str, str]]) -> 
         log.info(event("events_not_sent", error=trouble))
 
 
-def queue_announcement(pipeline: Pipeline, keys: Keys, changes: Sequence[Mapping[str, str]]) -> None:
+def queue_announcement(pipeline: Pipeline, keys: Keys, changes: Sequence[Change]) -> None:
     """The same with the other commands of a pipeline: one more, however many changes there are."""
     if changes:
-        log.info(Events("status_changed", changes))
-        values = [change[field] for change in changes for field in FIELDS]
-        pipeline.eval(ADD, 1, keys.events, str(EVENTS_MAX), *values)
+        log.info(Events("status_changed", Change._fields, changes))
+        pipeline.eval(ADD, 1, keys.events, str(EVENTS_MAX), orjson.dumps([[*change] for change in changes]))

@@ -8,9 +8,10 @@ database, which decides.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vimmon.conductor.events import Change
 from vimmon.errors import Unreachable
-from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease
-from vimmon.lease.store import Cached, LeaseStore
+from vimmon.lease.model import LEAP_MAX, NUMBER_DIGITS_MAX, CommittedStatus, Lease, lease_text
+from vimmon.lease.store import Cached, LeaseStore, read_cached
 from vimmon.messages import (
     BAD_ACTION,
     INTERNAL_ERROR,
@@ -33,7 +34,7 @@ class Outcomes:
     answers: list[Answer | Refusal]
     leases: dict[str, Lease] = field(default_factory=dict)
     statuses: dict[str, CommittedStatus] = field(default_factory=dict)
-    changes: list[tuple[Report, Recorded]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
 
 Method = Callable[[Sequence[Request | UpdateCall], LeaseStore, VimStore], Outcomes]
@@ -48,24 +49,31 @@ def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vi
             said[number] = read_update_vim(request)
         except Refusal as refusal:
             outcomes.answers[number] = refusal
-    cache = leases.read([update.vim_id for update in said.values()])
-    news: list[int] = []
-    for (number, update), cached in zip(said.items(), cache, strict=True):
-        known = answer_from_cache(update, cached)
-        if known is None:
-            news.append(number)
+    news: list[tuple[int, UpdateVim, bytes | None]] = []
+    cache = leases.values([update.vim_id for update in said.values()])
+    for (number, update), (lease, status) in zip(said.items(), cache, strict=True):
+        if is_news(update, lease, status) or (known := answer_from_cache(update, read_cached(lease, status))) is None:
+            news.append((number, update, lease))
         else:
             outcomes.answers[number] = known
-    reports = [_report(said[number]) for number in news]
-    for number, report, recorded in zip(news, reports, _record(vims, reports), strict=True):
-        outcomes.answers[number] = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, report, recorded)
-    for update, cached in zip(said.values(), cache, strict=True):
-        if cached.lease is not None and cached.lease == outcomes.leases.get(update.vim_id):
-            del outcomes.leases[update.vim_id]  # Redis has it; that it lives on is the reconciler's care
+    reports = [Report(one.vim_id, one.action_id, one.status, one.seq, one.holder, one.reason) for _, one, _ in news]
+    for (number, update, lease), recorded in zip(news, _record(vims, reports), strict=True):
+        conclude = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, update, lease, recorded)
+        outcomes.answers[number] = conclude
     return outcomes
 
 
 METHODS: Mapping[str, Method] = {"update_vim": update_vims}
+
+
+def is_news(update: UpdateVim, lease: bytes | None, status: bytes | None) -> bool:
+    """Whether its lease key and its status key say at first sight, as they mostly do, that the cache has no answer: the
+    lease is the caller's own, and what it says was not yet committed. False says nothing."""
+    if update.seq is None or lease != f"{update.generation}:{update.action_id}".encode():
+        return False
+    _, _, rest = (status or b"").partition(b":")
+    seq, _, _ = rest.partition(b":")
+    return status is None or (seq.isdigit() and len(seq) <= NUMBER_DIGITS_MAX and int(seq) < update.seq)
 
 
 def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
@@ -85,10 +93,6 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
     return Answer(status=status.status, applied=False, seq=status.seq) if repeat and status is not None else None
 
 
-def _report(update: UpdateVim) -> Report:
-    return Report(update.vim_id, update.action_id, update.status, update.seq, update.holder, update.reason)
-
-
 def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusal]:
     """Records them in one transaction; where one breaks it, each in its own, so that only that one fails."""
     try:
@@ -101,16 +105,20 @@ def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusa
         return [recorded for report in reports for recorded in _record(vims, [report])]
 
 
-def _conclude(outcomes: Outcomes, report: Report, recorded: Recorded) -> Answer:
-    """The answer to one report; also notes what the cache shall know of its VIM."""
-    row = recorded.row
-    if row is not None:
-        outcomes.leases[report.vim_id] = Lease(row.generation, row.action_id)
-        if row.holder is not None and row.seq > 0:
-            outcomes.statuses[report.vim_id] = CommittedStatus(row.generation, row.seq, row.status, row.holder)
-    if recorded.verdict == RecordVerdict.BAD_ACTION or row is None:
+def _conclude(outcomes: Outcomes, update: UpdateVim, lease: bytes | None, recorded: Recorded) -> Answer:
+    """The answer to one update; also notes what the cache, which said `lease`, shall know of its VIM."""
+    verdict, row, old = recorded
+    if row is None:
         return PLAIN_ANSWERS[BAD_ACTION]
-    if recorded.verdict == RecordVerdict.KNOWN:
-        return Answer(status=row.status, applied=False, seq=row.seq)
-    outcomes.changes.append((report, recorded))
-    return PLAIN_ANSWERS[report.status]
+    generation, action_id, status, seq, holder = row
+    if lease != lease_text(generation, action_id).encode():  # what Redis has lives on by the reconciler's care
+        outcomes.leases[update.vim_id] = Lease(generation, action_id)
+    if holder is not None and seq > 0:
+        outcomes.statuses[update.vim_id] = CommittedStatus(generation, seq, status, holder)
+    if verdict is RecordVerdict.BAD_ACTION:
+        return PLAIN_ANSWERS[BAD_ACTION]
+    if verdict is RecordVerdict.KNOWN:
+        return Answer(status=status, applied=False, seq=seq)
+    if old is not None and old is not status:
+        outcomes.changes.append(Change(update.vim_id, str(generation), old, status, update.reason))
+    return PLAIN_ANSWERS[status]

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from vimmon.conductor.cache import Differences, compare, odd_ones
-from vimmon.conductor.events import announce
+from vimmon.conductor.events import Change, announce
 from vimmon.conductor.plan import Memory, Plan, Sight, Unwatched, plan
 from vimmon.conductor.refresh import Refresh
 from vimmon.conductor.sight import Lookout, Seen
@@ -185,8 +185,8 @@ class Reconciler:
 
     def _say_unknown(self, lost: Unwatched, old: VimStatus) -> None:
         if self._repair.unwatched(lost.vim_id, generation=lost.generation, seq=lost.seq, reason=lost.reason):
-            fields = {"vim_id": lost.vim_id, "generation": str(lost.generation), "old": old, "new": "UNKNOWN"}
-            announce(self._redis, self._keys, [{**fields, "reason": lost.reason}])
+            change = Change(lost.vim_id, str(lost.generation), old, VimStatus.UNKNOWN, lost.reason)
+            announce(self._redis, self._keys, [change])
 
     def _sweep_mistral(self) -> None:
         now = self._clock()

@@ -7,11 +7,13 @@ neighbours; the number counts how often a conductor was lost over it alone.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
 
 from vimmon.lease.keys import Keys
 from vimmon.messages import REQUEST_MAX_BYTES
@@ -22,35 +24,33 @@ DEAD_MAX = 1000
 BATCH_MAX_BYTES = 4 * 1024 * 1024  # more than this is not taken at once, unless one request alone is larger
 DIGITS_MAX = 9  # of the number in a mark; more were not written by a conductor
 
-# KEYS: requests, taken-list, index. ARGV: how many; how many bytes. Moves the oldest, one only where it is marked, and
-# enters the list in the index, also where nothing waits: then the first request to come is waited for, and whoever dies
-# with it in hand is found at once. Returns Redis's time in ms, then all that the taken-list holds.
+# KEYS: requests, taken-list, index. ARGV: how many; how many bytes. Enters the list in the index, and moves the oldest,
+# one only where it is marked. An index of another type is an error also where there is nothing to move, and before.
+# Returns Redis's time in ms, then what was moved.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room = tonumber(ARGV[1]) - redis.call('LLEN', KEYS[2])
-local taken = redis.call('LRANGE', KEYS[2], 0, 0)
-if not (taken[1] and string.sub(taken[1], 1, 1) == '!') and room > 0 then
-  local waiting = redis.call('LRANGE', KEYS[1], 0, room - 1)
-  local count, bytes = #waiting, taken[1] and #taken[1] or 0
-  for i, raw in ipairs(waiting) do
-    bytes = bytes + #raw
-    if string.sub(raw, 1, 1) == '!' then
-      count = (i == 1 and not taken[1]) and 1 or i - 1
-      break
-    end
-    if bytes > tonumber(ARGV[2]) and (i > 1 or taken[1]) then
-      count = i - 1
-      break
-    end
+local waiting = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)
+local count, bytes = #waiting, 0
+for i, raw in ipairs(waiting) do
+  bytes = bytes + #raw
+  if string.sub(raw, 1, 1) == '!' then
+    count = i == 1 and 1 or i - 1
+    break
   end
-  if count > 0 then
-    redis.call('RPUSH', KEYS[2], unpack(waiting, 1, count))
-    redis.call('LTRIM', KEYS[1], count, -1)
+  if bytes > tonumber(ARGV[2]) and i > 1 then
+    count = i - 1
+    break
   end
 end
-redis.call('ZADD', KEYS[3], now, KEYS[2])
-return {now, redis.call('LRANGE', KEYS[2], 0, -1)}
+if count == 0 then
+  redis.call('ZCARD', KEYS[3])
+else
+  redis.call('ZADD', KEYS[3], now, KEYS[2])
+  redis.call('RPUSH', KEYS[2], unpack(waiting, 1, count))
+  redis.call('LTRIM', KEYS[1], count, -1)
+end
+return {now, {unpack(waiting, 1, count)}}
 """
 
 # KEYS: taken-list, requests, index. ARGV: 1 where its conductor died, else 0. Puts the requests back in front, marked;
@@ -84,24 +84,31 @@ class RequestList:
         self._redis = redis
         self._keys = keys
         self._conductor_id = conductor_id
-        self._take = redis.register_script(TAKE)
         self._give_back = redis.register_script(GIVE_BACK)
 
     def take(self, most: int, *, block_s: float) -> Batch | None:
         """Up to `most` of the oldest requests; None when none came within `block_s`."""
+        pipeline = self._redis.pipeline(transaction=False)
+        taken = self.queue_take(pipeline, most, block_s=block_s)
+        return self.taken(taken, pipeline.execute(raise_on_error=False))
+
+    def queue_take(self, pipeline: Pipeline, most: int, *, block_s: float) -> str:
+        """The same behind the other commands of a pipeline, which are carried out before anything is waited for. Its
+        results belong to `taken`, with the name that is returned."""
+        requests, index = self._keys.requests, self._keys.taken_index
         taken = self._keys.taken(self._conductor_id, secrets.token_hex(8))
-        return self._taken(taken, most) or self._first_to_come(taken, most, block_s)
+        # Put back to where it was: this only waits. What takes is one script, which is carried out whole or not at all.
+        pipeline.blmove(requests, requests, block_s, "LEFT", "LEFT")  # type: ignore[arg-type]  # a fraction is fine
+        pipeline.eval(TAKE, 3, requests, taken, index, str(most), str(BATCH_MAX_BYTES))
+        return taken
 
-    def _first_to_come(self, taken: str, most: int, block_s: float) -> Batch | None:
-        moved = self._redis.blmove(self._keys.requests, taken, block_s, "LEFT", "RIGHT")  # type: ignore[arg-type]  # a fraction is fine
-        if moved is not None:
-            return self._taken(taken, most)
-        self._redis.zrem(self._keys.taken_index, taken)
-        return None
-
-    def _taken(self, taken: str, most: int) -> Batch | None:
-        keys = [self._keys.requests, taken, self._keys.taken_index]
-        now_ms, raw = cast(tuple[int, list[bytes]], self._take(keys=keys, args=[most, BATCH_MAX_BYTES]))
+    @staticmethod
+    def taken(taken: str, results: Sequence[Any]) -> Batch | None:
+        """What `queue_take` took. Raises what Redis said instead."""
+        for result in results:
+            if isinstance(result, RedisError):
+                raise result
+        now_ms, raw = cast(tuple[int, list[bytes]], results[-1])
         if not raw:
             return None
         if not raw[0].startswith(MARK):

@@ -9,13 +9,14 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from vimmon.conductor.events import queue_announcement
-from vimmon.conductor.methods import METHODS, Outcomes
+from vimmon.conductor.methods import METHODS
 from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
 from vimmon.conductor.tally import Tally
 from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
@@ -68,34 +69,63 @@ class Server:
     def serve(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
         """Serves until `stop` is set, and then only finishes the batch in hand. Redis may come and go meanwhile."""
         away = False
+        answers = self._pipeline()
         while not stop.is_set():
+            begun, answers = answers, self._pipeline()
             try:
-                self.serve_once(block_s=min(1.0, LONGEST_BLOCK_S))
+                batch = self._take(begun, block_s=min(1.0, LONGEST_BLOCK_S))
+                if batch is not None:
+                    self._handle(batch, answers)
             except AWAY as trouble:
                 if not away:
                     log.warning(event("redis_away", error=trouble))
                 away = True
+                answers = self._pipeline()
                 (pause or stop.wait)(PAUSE_S)
             except RedisError as refused:
                 log.error(event("redis_refused", error=refused))
                 with contextlib.suppress(RedisError):
                     if odd := self._requests.mend():
                         log.error(event("keys_of_another_type_deleted", keys=",".join(odd)))
+                answers = self._pipeline()
                 (pause or stop.wait)(PAUSE_S)
             else:
                 if away:
                     log.info(event("redis_back"))
                 away = False
+        with contextlib.suppress(RedisError):
+            self._send(answers)
 
     def serve_once(self, *, block_s: float) -> int:
         """Takes one batch and answers it. Returns how many requests it held."""
-        batch = self._requests.take(self._batch, block_s=block_s)
+        batch = self._take(self._pipeline(), block_s=block_s)
         if batch is None:
             return 0
+        answers = self._pipeline()
+        self._handle(batch, answers)
+        self._send(answers)
+        return len(batch.requests)
+
+    def _pipeline(self) -> Pipeline:
+        return self._redis.pipeline(transaction=False)
+
+    def _take(self, answers: Pipeline, *, block_s: float) -> Batch | None:
+        """Answers the last batch, and takes the next: in one go, as the one who asked often has more to say."""
+        number = len(answers)
+        taken = self._requests.queue_take(answers, self._batch, block_s=block_s)
+        results = answers.execute(raise_on_error=False)
+        _complain(results[:number])
+        return self._requests.taken(taken, results[number:])
+
+    def _send(self, answers: Pipeline) -> None:
+        _complain(answers.execute(raise_on_error=False))
+
+    def _handle(self, batch: Batch, answers: Pipeline) -> None:
+        """Puts into the pipeline what the cache shall know, the answers, and after them that the batch is done."""
         began_s = self._tally.clock()
         if batch.deaths >= DEATHS_MAX:
-            self._bury(batch)
-            return len(batch.requests)
+            self._bury(batch, answers)
+            return
         replies: dict[str, list[bytes]] = defaultdict(list)
         refused: list[bytes] = []
         by_method: dict[str, list[Call]] = defaultdict(list)
@@ -113,21 +143,19 @@ class Server:
                 by_method[request.method].append(request)
             else:
                 self._tally.call("expired")
-        pipeline = self._redis.pipeline(transaction=False)
         for method, requests in by_method.items():
             outcomes = METHODS[method](requests, self._leases, self._vims)
-            self._leases.queue_advance(pipeline, outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
+            self._leases.queue_advance(answers, outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
             for request, outcome in zip(requests, outcomes.answers, strict=True):
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
-            queue_announcement(pipeline, self._keys, changes := _changes(outcomes))
+            queue_announcement(answers, self._keys, outcomes.changes)
             self._tally.answered(outcomes.answers)
-            self._tally.changed(changes)
+            self._tally.changed(outcomes.changes)
         if refused:
             log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
-        self._finish(pipeline, batch, replies, refused)
+        self._finish(answers, batch, replies, refused)
         self._tally.batch(len(batch.requests), began_s)
-        return len(batch.requests)
 
     def _read(self, raw: bytes) -> Call:
         request = read_request(raw, replies_prefix=self._keys.replies_prefix)
@@ -139,20 +167,14 @@ class Server:
     def _finish(
         self, pipeline: Pipeline, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]
     ) -> None:
-        """Sends in one go what is in the pipeline already, the answers, and after them that the batch is done."""
         for reply_to, bodies in replies.items():
             pipeline.rpush(reply_to, *bodies)
             pipeline.expire(reply_to, REPLY_TTL_S, nx=True)  # one that nobody empties ends, however much comes
         for raw in refused:
             self._requests.bury(pipeline, raw)
         self._requests.acknowledge(pipeline, batch)
-        # A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch.
-        # What the cache did not take is said again, and written by the reconciler.
-        for result in pipeline.execute(raise_on_error=False):
-            if isinstance(result, RedisError):
-                log.error(event("reply_refused", error=result))
 
-    def _bury(self, batch: Batch) -> None:
+    def _bury(self, batch: Batch, answers: Pipeline) -> None:
         """Three conductors were lost over this request alone: nobody shall try it again."""
         raw = batch.requests[0]
         log.error(event("request_buried", reason="conductors died handling it", deaths=batch.deaths))
@@ -164,25 +186,18 @@ class Server:
             refusal = unreadable
         if refusal.reply_to is not None:
             replies[refusal.reply_to] = [error(refusal.id, INTERNAL_ERROR, refusal.message)]
-        self._finish(self._redis.pipeline(transaction=False), batch, replies, [raw])
+        self._finish(answers, batch, replies, [raw])
+
+
+def _complain(results: Sequence[Any]) -> None:
+    """A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch. What
+    the cache did not take is said again, and written by the reconciler."""
+    for result in results:
+        if isinstance(result, RedisError):
+            log.error(event("reply_refused", error=result))
 
 
 def _reply(request: Call, outcome: Answer | Refusal) -> bytes:
     if isinstance(outcome, Refusal):
         return error(request.id, outcome.code, outcome.message)
     return answer(request.id, outcome)
-
-
-def _changes(outcomes: Outcomes) -> list[dict[str, str]]:
-    """The reports that made a status another one."""
-    return [
-        {
-            "vim_id": report.vim_id,
-            "generation": str(recorded.row.generation if recorded.row else 0),
-            "old": str(recorded.old_status),
-            "new": str(report.status),
-            "reason": report.reason or "",
-        }
-        for report, recorded in outcomes.changes
-        if recorded.old_status != report.status
-    ]

@@ -15,6 +15,7 @@ from typing import Final, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
+from vimmon.conductor.events import Change
 from vimmon.conductor.plan import Plan
 from vimmon.lease.keys import Keys
 from vimmon.messages import BAD_ACTION, INVALID_PARAMS, TRY_AGAIN, Answer, Refusal
@@ -44,11 +45,10 @@ class Tally:
         self.add({f"calls:{outcome}": count})
 
     def answered(self, answers: Sequence[Answer | Refusal]) -> None:
-        self.add(Counter(f"calls:{_outcome(answer)}" for answer in answers))
+        self.add({f"calls:{outcome}": count for outcome, count in Counter(map(_outcome, answers)).items()})
 
-    def changed(self, changes: Sequence[Mapping[str, str]]) -> None:
-        """Each with the status that it made of a VIM, as `new`."""
-        self.add(Counter(f"changes:{change['new']}" for change in changes))
+    def changed(self, changes: Sequence[Change]) -> None:
+        self.add({f"changes:{new}": count for new, count in Counter(change.new for change in changes).items()})
 
     def batch(self, requests: int, began_s: float) -> None:
         """A batch of so many requests has been answered; it was taken at `began_s` of this tally's clock."""

@@ -5,21 +5,21 @@ Redis may have lost it, or be behind.
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from vimmon.vim import VimStatus
 
 TOMBSTONE = "-"
 LEAP_MAX = 1_000_000  # no generation and no seq is ever so far ahead: what says so is garbage
-NUMBER = r"([0-9]{1,15})"  # with more digits it is garbage: neither Lua nor JSON could count on from there
+NUMBER_DIGITS_MAX = 15  # with more digits it is garbage: neither Lua nor JSON could count on from there
+NUMBER = rf"([0-9]{{1,{NUMBER_DIGITS_MAX}}})"
 STATUSES = {str(status): status for status in VimStatus}
 LEASE = re.compile(rf"{NUMBER}:(.+)", re.DOTALL)
 STATUS = re.compile(rf"{NUMBER}:{NUMBER}:({'|'.join(STATUSES)}):(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Who may report on a VIM. `generation` only grows; `action_id` None: nobody, the VIM is de-registered."""
 
     generation: int
@@ -29,8 +29,7 @@ class Lease:
         return lease_text(self.generation, self.action_id)
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedStatus:
+class CommittedStatus(NamedTuple):
     """What Redis remembers of the last status that the database took."""
 
     generation: int

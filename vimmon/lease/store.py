@@ -5,8 +5,7 @@ late. They save the database work and decide nothing.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from redis import Redis
 from redis.client import Pipeline
@@ -51,8 +50,7 @@ return advanced
 """
 
 
-@dataclass(frozen=True)
-class Cached:
+class Cached(NamedTuple):
     """What Redis says of one VIM; None where it says nothing readable."""
 
     lease: Lease | None
@@ -114,9 +112,7 @@ class LeaseStore:
 
     def read(self, vim_ids: Sequence[str]) -> list[Cached]:
         """What Redis says of these VIMs, in one command."""
-        return [
-            Cached(parse_lease(_text(lease)), parse_status(_text(status))) for lease, status in self.values(vim_ids)
-        ]
+        return [read_cached(lease, status) for lease, status in self.values(vim_ids)]
 
     def values(self, vim_ids: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
         """The values of the lease key and the status key of each of these VIMs, in one command."""
@@ -126,6 +122,11 @@ class LeaseStore:
         keys = [lease + vim_id for vim_id in vim_ids] + [status + vim_id for vim_id in vim_ids]
         values = cast(list[bytes | None], self._redis.mget(keys))
         return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
+
+
+def read_cached(lease: bytes | None, status: bytes | None) -> Cached:
+    """What the values of its lease key and its status key say of a VIM."""
+    return Cached(parse_lease(_text(lease)), parse_status(_text(status)))
 
 
 def _text(value: object) -> str | None:

@@ -103,9 +103,8 @@ def record_at_once(connection: Connection, reports: Sequence[Report], said: str)
     what was written stays so, and is known when it is said again."""
     rows: dict[str, RowState] = {}
     written: set[str] = set()
-    for vim_id, generation, action_id, status, seq, holder, _, deleted_at, taken in connection.exec_driver_sql(
-        WRITE, {"said": said}
-    ):
+    found = connection.exec_driver_sql(WRITE, {"said": said}).all()
+    for vim_id, generation, action_id, status, seq, holder, _, deleted_at, taken in found:
         wanted = action_id if deleted_at is None else None
         rows[vim_id] = RowState(generation, wanted, known_status(status), seq, holder)
         if taken:

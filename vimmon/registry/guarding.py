@@ -1,9 +1,11 @@
 """What a status is written with: the lock of the rows, and the one UPDATE that carries the whole guard."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any, cast
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, Select, Text, Update, or_, select, update
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import CompilerElement
 from sqlalchemy.types import TypeEngine
 
@@ -48,3 +50,9 @@ def lock_of(wanted: ColumnElement[bool]) -> Select[Any]:
 def words_of(statement: CompilerElement, dialect: Dialect) -> str:
     """The statement as a driver takes it, made once: to look it up for each batch would cost as much as to run it."""
     return str(statement.compile(dialect=dialect))
+
+
+def words_and_order_of(statement: CompilerElement, dialect: Dialect) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
+    """The same for a driver that wants its parameters in their order: which is that of their names in a mapping."""
+    compiled = cast(SQLCompiler, statement.compile(dialect=dialect))
+    return str(compiled), itemgetter(*compiled.positiontup or ())

@@ -17,11 +17,11 @@ from sqlalchemy.dialects import sqlite
 
 from vimmon.errors import BatchFailed
 from vimmon.registry.at_once import record_at_once, said_by
-from vimmon.registry.guarding import NEW, guarded, lock_of, words_of
+from vimmon.registry.guarding import NEW, guarded, lock_of, words_and_order_of
 from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState, decide
 from vimmon.registry.transactions import clock, write, write_at_once
-from vimmon.registry.values import check_seq, check_text, trouble_with
+from vimmon.registry.values import check_seq, check_text, is_plain, trouble_with
 from vimmon.vim import known_status
 
 Moment = datetime | str  # SQLite's are left as its driver has them
@@ -34,15 +34,24 @@ LOCK_OF_JSON = select(
 )
 UPDATE = guarded({name: bindparam(name) for name in NEW})
 INSERT = insert(STATUS_CHANGES).values({one.name: bindparam(one.name) for one in STATUS_CHANGES.c if one.name != "id"})
-NAMED = sqlite.dialect(paramstyle="named")
-LITE_LOCK, LITE_UPDATE, LITE_INSERT = (words_of(one, NAMED) for one in (LOCK_OF_JSON, UPDATE, INSERT))
+LITE = sqlite.dialect()
+(LITE_LOCK, _), (LITE_UPDATE, in_update), (LITE_INSERT, in_insert) = (
+    words_and_order_of(one, LITE) for one in (LOCK_OF_JSON, UPDATE, INSERT)
+)
 
 
-def check(report: Report) -> None:
+def check(reports: Sequence[Report]) -> None:
     """Raises InvalidInput for what a database cannot keep. An id that it cannot keep belongs to no VIM: no error."""
-    check_text("holder", report.holder, HOLDER_MAX)
-    check_text("reason", report.reason or "", REASON_MAX)
-    check_seq(report.seq)
+    for field, limit, texts in (
+        ("holder", HOLDER_MAX, [report.holder for report in reports]),
+        ("reason", REASON_MAX, [report.reason or "" for report in reports]),
+    ):
+        if max(map(len, texts)) > limit or not is_plain("".join(texts)):
+            for text in texts:
+                check_text(field, text, limit)
+    for report in reports:
+        if report.seq is not None:
+            check_seq(report.seq)
 
 
 def record(engine: Engine, reports: Sequence[Report]) -> list[Recorded]:
@@ -54,7 +63,9 @@ def record(engine: Engine, reports: Sequence[Report]) -> list[Recorded]:
 
 
 def _record(connection: Connection, reports: Sequence[Report]) -> list[Recorded]:
-    vim_ids = {report.vim_id for report in reports if not trouble_with(report.vim_id, VIM_ID_MAX)}
+    vim_ids = {report.vim_id for report in reports}
+    if not is_plain("".join(vim_ids)):
+        vim_ids = {vim_id for vim_id in vim_ids if not trouble_with(vim_id, VIM_ID_MAX)}
     rows, since, now = _lock(connection, sorted(vim_ids))
     recorded: list[Recorded] = []
     updates: dict[str, dict[str, Any]] = {}
@@ -95,10 +106,10 @@ def _lock(connection: Connection, vim_ids: list[str]) -> tuple[dict[str, RowStat
 def _locked(connection: Connection, vim_ids: list[str]) -> Iterable[Sequence[Any]]:
     match connection.dialect.name:
         case "sqlite":
-            return connection.exec_driver_sql(LITE_LOCK, {"vims": orjson.dumps(vim_ids).decode()})
+            return connection.exec_driver_sql(LITE_LOCK, (orjson.dumps(vim_ids).decode(),)).all()
         case "postgresql":
-            return connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids})
-    return connection.execute(LOCK, {"vims": vim_ids})
+            return connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids}).all()
+    return connection.execute(LOCK, {"vims": vim_ids}).all()
 
 
 def _update(report: Report, after: RowState, since: Moment, now: Moment) -> dict[str, Any]:
@@ -107,7 +118,7 @@ def _update(report: Report, after: RowState, since: Moment, now: Moment) -> dict
         "action": report.action_id,
         "seq": after.seq,
         "by": after.holder,
-        "new": after.status.value,
+        "new": str(after.status),
         "why": report.reason or None,
         "since": since,
         "now": now,
@@ -118,8 +129,8 @@ def _change(report: Report, before: RowState, after: RowState, now: Moment) -> d
     return {
         "vim_id": report.vim_id,
         "at": now,
-        "old": before.status.value,
-        "new": after.status.value,
+        "old": str(before.status),
+        "new": str(after.status),
         "reason": report.reason or None,
         "generation": after.generation,
         "seq": after.seq,
@@ -131,12 +142,12 @@ def _write(connection: Connection, updates: Sequence[dict[str, Any]], changes: S
     if not updates:
         return
     if connection.dialect.name == "sqlite":
-        written = connection.exec_driver_sql(LITE_UPDATE, updates).rowcount
+        written = connection.exec_driver_sql(LITE_UPDATE, [*map(in_update, updates)]).rowcount
     else:
         written = connection.execute(UPDATE, updates).rowcount
     if written != len(updates):
         raise BatchFailed(f"the database took {written} of {len(updates)} statuses")
     if changes and connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(LITE_INSERT, changes)
+        connection.exec_driver_sql(LITE_INSERT, [*map(in_insert, changes)])
     elif changes:
         connection.execute(INSERT, changes)

@@ -1,13 +1,12 @@
 """Decides what a status report does to a VIM's row: it is applied, known already, or not from the wanted action."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from vimmon.vim import VimStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a monitor says of its VIM. `seq` None: the row's next one."""
 
     vim_id: str
@@ -18,8 +17,7 @@ class Report:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
+class RowState(NamedTuple):
     """What a VIM's row says of its monitor. `action_id` None: de-registered, nobody may report."""
 
     generation: int
@@ -35,8 +33,7 @@ class RecordVerdict(StrEnum):
     BAD_ACTION = "bad_action"  # not from the wanted action, or not from the one that holds it
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What became of a report; the row after it, and the status before it. Both are None where there is no row."""
 
     verdict: RecordVerdict

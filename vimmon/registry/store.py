@@ -191,9 +191,10 @@ class VimStore:
         Raises BatchFailed for one that the database cannot take: nothing was written; repeat them one at a time.
         """
         try:
-            for report in reports:
-                recording.check(report)
-            return recording.record(self._engine, reports) if reports else []
+            if not reports:
+                return []
+            recording.check(reports)
+            return recording.record(self._engine, reports)
         except InvalidInput as error:
             raise BatchFailed(str(error)) from error
         except DBAPIError as error:

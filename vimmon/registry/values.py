@@ -124,6 +124,11 @@ def trouble_with(text: str, limit: int) -> str | None:
     return None
 
 
+def is_plain(text: str) -> bool:
+    """Whether every database can keep these characters, as is plain at first sight. False says nothing."""
+    return text.isascii() and "\0" not in text
+
+
 def check_text(field: str, text: str, limit: int) -> str:
     """The text. Raises InvalidInput for one that not every database can keep."""
     problem = trouble_with(text, limit)
