@@ -83,7 +83,7 @@ async def our_echoes(prober: Prober, probes: list[Probe], count: int) -> float:
     for first in range(0, count, AT_ONCE):
         left = AT_ONCE
         told_all.clear()
-        prober.ask(peers[(first + i) % len(peers)] for i in range(AT_ONCE))
+        prober.ask([peers[(first + i) % len(peers)] for i in range(AT_ONCE)])
         await told_all.wait()
     return (own_cpu_s() - began) / count
 

@@ -144,7 +144,9 @@ async def test_a_name_whose_first_address_is_dead_is_reachable(
         async with new_prober() as prober, serving(Web(300, VERSIONS), tls=tls) as port:
             preset = {"preset": "keystone"} if kind == "http" else {}
             given = {"kind": kind, "auth_url": f"{scheme}://first-dead.test:{port}", "timeout_s": 5}
+            began = asyncio.get_running_loop().time()
             check(await prober.probe(parse_probe({**given, **preset, **secure}), trace), UP, reason)
+            assert asyncio.get_running_loop().time() - began < 1.5, "the next one is tried before a third of the time"
             assert trace.address == f"127.0.0.1:{port}"
 
     await in_own_network(test)
@@ -248,6 +250,15 @@ async def test_a_probe_closes_its_connection_however_it_ends(
         await turns(20)
     assert len(made) == 9
     assert [each.fileno() for each in made] == [-1] * 9
+
+
+async def test_with_little_time_the_next_address_is_tried_sooner() -> None:
+    async def test() -> None:
+        run(DEAD["is silent"])
+        async with new_prober() as prober, serving(silence) as port:
+            check(await prober.probe(tcp(port, host="first-dead.test", s=0.2)), UP, "connected")
+
+    await in_own_network(test)
 
 
 async def test_the_slower_addresses_are_given_up_once_one_has_answered() -> None:

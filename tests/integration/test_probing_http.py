@@ -42,6 +42,9 @@ async def prober() -> AsyncIterator[Prober]:
     [
         (200, VERSION, UP, "HTTP 200"),
         (300, VERSIONS, UP, "HTTP 300"),
+        (300, b'{"versions": [{"id": "v3.14"}]}', UP, "HTTP 300"),
+        (300, b'{"versions": []}', DOWN, f"HTTP 300{NOT_KEYSTONE}"),
+        (200, b'{"version": {}}', DOWN, f"HTTP 200{NOT_KEYSTONE}"),
         (401, b"", UP, "HTTP 401"),
         (403, b"", UP, "HTTP 403"),
         (200, b"<html>It works!</html>", DOWN, f"HTTP 200{NOT_KEYSTONE}"),

@@ -148,7 +148,9 @@ async def test_a_silent_host_is_not_waited_for_longer_than_the_timeout(pings: bo
         async with new_prober() as prober:
             for host, ignore in (("127.0.0.1", "ipv4/icmp_echo_ignore_all"), ("::1", "ipv6/icmp/echo_ignore_all")):
                 set_sysctl(ignore, 1)
+                began = time.monotonic()
                 check(await prober.probe(icmp(host, s=0.1)), DOWN, "no answer within 0.1 s")
+                assert 0.1 <= time.monotonic() - began < 0.9
                 set_sysctl(ignore, 0)
                 check(await prober.probe(icmp(host, s=1)), UP, "ICMP reply")
 
@@ -444,6 +446,25 @@ async def test_a_peer_has_its_turn_until_it_is_told_or_cancelled_and_who_has_to_
             while prober.running:  # noqa: ASYNC110 - a turn of the loop, not a wait
                 await asyncio.sleep(0)
             assert told == [None, None]
+
+    await in_own_network(test)
+
+
+async def test_a_bug_in_who_is_told_that_nothing_was_sent_costs_nobody_else_an_answer_or_a_turn() -> None:
+    async def test() -> None:
+        told: list[list[object]] = [[], []]
+
+        def broken(_: object) -> None:
+            raise ValueError("a bug")
+
+        async with new_prober() as prober:
+            hosts = (("192.0.2.1", broken), ("192.0.2.2", told[0].append), ("127.0.0.1", told[1].append))
+            with pytest.raises(ValueError, match="a bug"):
+                prober.ask([peer_at(prober, icmp(host), heard) for host, heard in hosts])
+            await eventually(lambda: not prober.running)
+        assert isinstance(told[0][0], Exception)
+        assert isinstance(told[1][0], float)
+        assert [len(each) for each in told] == [1, 1]
 
     await in_own_network(test)
 

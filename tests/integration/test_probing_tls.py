@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.support.authority import NOW, Authority
-from tests.support.polling import eventually
+from tests.support.polling import eventually, until
 from tests.support.servers import (
     DOWN,
     UNKNOWN,
@@ -293,6 +293,74 @@ async def test_a_file_that_cannot_be_read_in_time_holds_up_nobody_else(
             assert sum(each.name == "vimmon-tls-files" for each in threading.enumerate()) == 1
         await eventually(lambda: not prober._shared.contexts._readings)
         check(await prober.probe(probe), UP, "HTTP 300")
+
+
+async def test_no_more_files_are_read_at_once_than_allowed(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "READING_S", 0.1)
+    monkeypatch.setattr(tls, "READING_MAX", 1)
+    with hanging(authority.file):
+        assert (await prober.probe(secure(1, ca_file=authority.file))).status == UNKNOWN
+        reason = "cannot probe: reading the files of TLS takes too long, for 1 probes"
+        check(await prober.probe(secure(1, verify=False)), UNKNOWN, reason)
+    await eventually(lambda: not prober._shared.contexts._readings)
+    monkeypatch.undo()
+    check(await prober.probe(secure(1, verify=False)), DOWN, "connection refused")
+
+
+async def test_without_a_thread_to_read_files_nothing_is_said_of_the_vim(
+    prober: Prober, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        reason = "cannot probe: no thread can be started to read the files of TLS"
+        check(await prober.probe(secure(1, verify=False)), UNKNOWN, reason)
+    check(await prober.probe(secure(1, verify=False)), DOWN, "connection refused")
+
+
+async def test_a_bug_in_reading_files_escapes_to_the_probe(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tls, "look", broken)
+        with pytest.raises(ZeroDivisionError):
+            await prober.probe(secure(1, verify=False))
+    check(await prober.probe(secure(1, verify=False)), DOWN, "connection refused")
+
+
+async def test_no_more_contexts_are_kept_than_allowed_and_the_latest_are(
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "CONTEXTS_MAX", 2)
+    probes = {"none": secure(1, verify=False), "own": secure(1), "ca": secure(1, ca_file=authority.file)}
+    for name in ("none", "own", "none", "ca"):
+        check(await prober.probe(probes[name]), DOWN, "connection refused")
+        clock.pass_a_look()
+    kept = [(how.verify, how.ca_file) for how in prober._shared.contexts._made]
+    assert kept == [(False, None), (True, str(authority.file))]
+
+
+def test_files_that_are_read_when_nobody_waits_any_more_are_no_error(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+
+    async def begin() -> None:
+        contexts = tls.TlsContexts(time.monotonic)
+        reading = asyncio.ensure_future(contexts.of(secure(1, ca_file=authority.file)))
+        await eventually(lambda: contexts._readings)
+        reading.cancel()
+
+    with hanging(authority.file):
+        asyncio.run(begin())
+    until(lambda: not any(each.name == "vimmon-tls-files" for each in threading.enumerate()))
+    assert errors == []
 
 
 async def test_the_time_to_read_files_does_not_count_against_the_vim(prober: Prober, authority: Authority) -> None:
@@ -659,7 +727,7 @@ async def test_waiting_for_a_handshakes_turn_does_not_count_against_the_vim(auth
         outcome = await quick
         check(outcome, UP, "HTTP 300")
         assert outcome.rtt_ms is not None
-        assert outcome.rtt_ms < 1000
+        assert 0 < outcome.rtt_ms < 1000
         assert trace.tls_ms is not None
         assert trace.tls_ms < 1000
         assert prober.waiting == 0

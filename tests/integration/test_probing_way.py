@@ -100,6 +100,14 @@ async def test_of_very_many_addresses_each_has_its_turn_and_one_that_answers_kee
         assert found == [DOWN] * (alive // 6) + [UP] * (6 - alive // 6)
 
 
+async def test_each_name_with_very_many_addresses_has_turns_of_its_own() -> None:
+    ips = [f"127.0.1.{i + 1}" for i in range(14)]
+    async with serving(silence, ips[6]) as port, knowing(*ips) as prober:
+        for status in (DOWN, UP):
+            for name in ("one.test", "another.test"):
+                assert (await prober.probe(of("tcp", port, name))).status == status
+
+
 async def test_of_very_many_addresses_those_of_the_wanted_family_are_tried() -> None:
     ips = [f"127.0.1.{i + 1}" for i in range(6)]
 

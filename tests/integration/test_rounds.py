@@ -134,10 +134,10 @@ async def test_a_bug_in_asking_is_told_as_such() -> None:
     async def test() -> None:
         async with bench(settled=True) as it:
 
-            def broken(_: object) -> None:
+            def broken(*_: object) -> None:
                 raise ValueError("a bug")
 
-            it.rounds._prober._shared.echo.send = broken  # type: ignore[method-assign,assignment]
+            it.rounds._prober._shared.echo._choose = broken  # type: ignore[method-assign,assignment]
             await eventually(lambda: it.ended)
             assert isinstance(it.ended[0], ValueError)
 

@@ -3,11 +3,19 @@
 import errno
 import os
 import ssl
+from itertools import pairwise
 
 import pytest
 
 from vimmon.actions.probing import reasons
 from vimmon.vim import VimStatus
+
+
+def tls_error(kind: type[ssl.SSLError], reason: str | None = None) -> ssl.SSLError:
+    """As OpenSSL's errors are raised: with a reason, which may be none."""
+    error = kind(1, "")
+    error.reason = reason  # type: ignore[assignment]  # typeshed knows no None
+    return error
 
 
 def failed(*numbers: int) -> list[OSError]:
@@ -19,6 +27,9 @@ def failed(*numbers: int) -> list[OSError]:
     [
         (errno.ECONNREFUSED, "connection refused"),
         (errno.EHOSTUNREACH, "no route to host"),
+        (errno.EHOSTDOWN, "no route to host"),
+        (errno.ECONNABORTED, "connection closed before an answer"),
+        (errno.EPIPE, "connection closed before an answer"),
         (errno.ETIMEDOUT, "connection timed out"),
         (errno.ECONNRESET, "connection closed before an answer"),
         (errno.EACCES, "forbidden by a firewall on the way"),
@@ -37,6 +48,12 @@ def test_trouble_on_the_wire_is_the_vims(number: int, reason: str) -> None:
         (errno.EADDRNOTAVAIL, "no free local port or address"),
         (errno.ENETUNREACH, "this host has no route to the network"),
         (errno.EPERM, "forbidden by this host's firewall"),
+        (errno.EADDRINUSE, "no free local port or address"),
+        (errno.ENETDOWN, "this host's network is down"),
+        (errno.ENOBUFS, "this host is out of memory"),
+        (errno.ENOMEM, "this host is out of memory"),
+        (errno.ENODEV, "this host has no such network interface"),
+        (errno.EINVAL, "this host cannot use the address"),
         (errno.EAFNOSUPPORT, "this host lacks the address family (IPv6?)"),
         (errno.EXDEV, os.strerror(errno.EXDEV)),
     ],
@@ -44,6 +61,78 @@ def test_trouble_on_the_wire_is_the_vims(number: int, reason: str) -> None:
 def test_the_probers_own_trouble_says_nothing_about_the_vim(number: int, reason: str) -> None:
     outcome = reasons.of_connecting(failed(number))
     assert (outcome.status, outcome.reason) == (VimStatus.UNKNOWN, f"cannot probe: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EHOSTUNREACH, "this host's routes lead nowhere from here"),
+        (errno.EACCES, "forbidden by this host's routes, or a broadcast address"),
+    ],
+)
+def test_what_a_router_may_say_as_well_is_this_hosts_own_where_it_was_said_at_once(number: int, reason: str) -> None:
+    said = reasons.refused(OSError(number, ""))
+    assert reasons.of_connecting([said]) == reasons.cannot_probe(reason)
+    later = [said, OSError(number, "")]
+    assert reasons.of_connecting(later) == reasons.of_connecting(later[1:])
+    refused = OSError(errno.ECONNREFUSED, "")
+    assert reasons.refused(refused) is refused
+
+
+def test_of_several_troubles_on_the_wire_the_best_known_is_told() -> None:
+    known = list(reasons.ON_THE_WIRE)
+    assert [reasons.ON_THE_WIRE[number] for number in known] == [
+        "connection refused",
+        *["connection closed before an answer"] * 3,
+        "forbidden by a firewall on the way",
+        "connection timed out",
+        *["no route to host"] * 2,
+    ]
+    for first, second in pairwise(known):
+        assert reasons.of_connecting(failed(second, first)) == reasons.unreachable(reasons.ON_THE_WIRE[first])
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (9, "certificate not valid yet"),
+        (10, "certificate expired"),
+        *((code, "certificate not trusted") for code in (18, 19, 20, 21)),
+        *((code, "certificate is for another name") for code in (62, 63, 64)),
+    ],
+)
+def test_what_openssl_finds_wrong_with_a_certificate_has_words_of_ours(code: int, reason: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "")
+    error.verify_code, error.verify_message = code, "openssl's own words"
+    assert reasons.of_tls(error) == reasons.unreachable(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"],
+)
+def test_what_openssl_calls_an_answer_that_is_no_tls(reason: str) -> None:
+    error = tls_error(ssl.SSLError, reason)
+    assert reasons.of_tls(error) == reasons.unreachable("the port does not speak TLS")
+
+
+def test_an_end_of_the_handshake_without_a_reason_is_told_as_what_it_was() -> None:
+    closed = reasons.unreachable("connection closed in the TLS handshake")
+    ends = tls_error(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"), tls_error(ssl.SSLZeroReturnError)
+    for error in (*ends, ConnectionResetError(errno.ECONNRESET, "")):
+        assert reasons.of_tls(error) == closed
+    assert reasons.of_tls(tls_error(ssl.SSLError)) == reasons.unreachable("TLS handshake failed: no reason given")
+
+
+def test_what_ended_an_exchange_is_told_as_far_as_it_is_known() -> None:
+    alert = tls_error(ssl.SSLError, "SSLV3_ALERT_CERTIFICATE_REVOKED")
+    said = "refused after the TLS handshake: sslv3 alert certificate revoked"
+    assert reasons.of_exchange(alert) == reasons.unreachable(said)
+    closed = reasons.unreachable("connection closed before an answer")
+    assert reasons.of_exchange(tls_error(ssl.SSLError)) == closed, "1 is not the system's EPERM"
+    for error in (ValueError("odd"), OSError("odd"), ConnectionResetError(errno.ECONNRESET, "")):
+        assert reasons.of_exchange(error) == closed
+    assert reasons.of_exchange(OSError(errno.ETIMEDOUT, "")) == reasons.unreachable("connection timed out")
 
 
 def test_an_error_without_a_number_is_not_held_against_the_vim() -> None:

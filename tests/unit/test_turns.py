@@ -50,3 +50,14 @@ async def test_one_who_was_cancelled_while_waiting_is_passed_over() -> None:
     await asyncio.wait_for(second, 5)
     turns.give_back()
     assert turns.running == 0
+
+
+async def test_several_are_taken_at_once_but_no_more_than_there_are() -> None:
+    turns = Turns(5)
+    assert turns.take_up_to(3) == 3
+    assert turns.take_up_to(3) == 2
+    assert turns.take_up_to(1) == 0
+    assert turns.running == 5
+    turns.give_back()
+    assert turns.take_up_to(0) == 0
+    assert turns.take_now()

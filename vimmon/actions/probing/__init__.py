@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -81,20 +81,16 @@ class Prober:
         """
         return icmp.peer_of(probe, self._shared, told)
 
-    def ask(self, peers: Iterable[Peer]) -> list[Peer]:
+    def ask(self, peers: Sequence[Peer]) -> Sequence[Peer]:
         """Sends a request to each, of which none may await a reply. Those that are given back were not asked: they have
         to wait for a turn. This is `probe` for who asks thousands: without a task for each, or any other object."""
-        waits, turns, send = [], self._echo_turns, self._shared.echo.send
-        for peer in peers:
-            if not turns.take_now():
-                waits.append(peer)
-                continue
+        turns = self._echo_turns
+        taken = turns.take_up_to(len(peers))
+        asked = peers if taken == len(peers) else peers[:taken]
+        for peer in asked:
             peer.turn = turns
-            try:
-                send(peer)
-            except Exception as trouble:  # noqa: BLE001  # it is told; a bug of one is not the others'
-                peer.tell(trouble)
-        return waits
+        self._shared.echo.send(asked)
+        return peers[taken:]
 
     async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
         """What the VIM answers. The timeout begins when the probe's turn has come. May be cancelled at any time.

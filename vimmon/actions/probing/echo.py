@@ -6,8 +6,10 @@ may have gone wrong.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 from vimmon.actions.probing.echo_socket import EchoSocket, Peer
@@ -41,7 +43,7 @@ class Echo:
         """
         reply: asyncio.Future[float | Exception | None] = self._loop.create_future()
         peer = Peer(address, timeout_s, partial(_settle, reply))
-        self.send(peer, source)
+        self.send([peer], source)
         chosen = peer.socket
         try:
             found = await reply
@@ -53,21 +55,26 @@ class Echo:
             raise found
         return found
 
-    def send(self, peer: Peer, source: str | None = None) -> None:
-        """A request, of which the peer is told once. Raises OSError or Trouble when it was not sent; then it is not."""
-        current = self._current if peer.family is AF_INET else self._current6
-        found = current.get(source)
-        if found is None or self._clock() >= found.change_at:
-            found = self._change(current, peer.family, source)
-        chosen = found.socket
-        chosen.send(peer)
-        slot = int(peer.ends_at / SLOT_S) + 1
-        ending = chosen.ending.get(slot)
-        if ending is None:
-            ending = chosen.ending[slot] = []
-            if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
-                self._wake_at(chosen, slot)
-        ending.append(peer.sequence)
+    def send(self, peers: Sequence[Peer], source: str | None = None) -> None:
+        """A request to each, of which the peer is told once. What cannot be sent is told at once: an OSError, Trouble,
+        or a bug."""
+        of_ipv4 = [peer for peer in peers if peer.family is AF_INET]
+        others = [peer for peer in peers if peer.family is not AF_INET] if len(of_ipv4) < len(peers) else []
+        failed: list[tuple[Peer, Exception]] = []
+        for some, current in ((of_ipv4, self._current), (others, self._current6)):
+            if not some:
+                continue
+            try:
+                chosen = self._choose(current, some[0].family, source)
+            except Exception as trouble:  # noqa: BLE001  # it is told
+                failed += zip(some, repeat(trouble))
+            else:
+                failed += chosen.send(some)
+                self._note_ends(chosen, some)
+        if failed:
+            with ExitStack() as telling:  # a bug in who is told keeps nothing from the others
+                for peer, why in reversed(failed):
+                    telling.callback(peer.tell, why)
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
@@ -75,6 +82,26 @@ class Echo:
             each.close()
         for known in (self._current, self._current6, self._retired):
             known.clear()
+
+    def _choose(
+        self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None
+    ) -> EchoSocket:
+        found = current.get(source)
+        if found is None or self._clock() >= found.change_at:
+            found = self._change(current, family, source)
+        return found.socket
+
+    def _note_ends(self, chosen: EchoSocket, peers: Sequence[Peer]) -> None:
+        ending, noted = chosen.ending, -1
+        for peer in peers:
+            if peer.socket is not chosen:
+                continue  # an error has come already
+            slot = int(peer.ends_at / SLOT_S) + 1
+            if slot != noted:  # hardly ever in those of one go
+                noted, sequences = slot, ending.setdefault(slot, [])
+                if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
+                    self._wake_at(chosen, slot)
+            sequences.append(peer.sequence)
 
     def _change(
         self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None

@@ -6,31 +6,23 @@ sent, and that an error about one address is never taken for one about another.
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import socket
-import struct
+import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vimmon.actions.probing import echo_packets
-from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source, refused
-from vimmon.actions.probing.resolver import Address, bind_address
+from vimmon.actions.probing.echo_opening import open_socket
+from vimmon.actions.probing.reasons import refused
+from vimmon.actions.probing.resolver import Address
 from vimmon.actions.probing.turns import Turns
 
-BUFFER_BYTES = 4 * 1024 * 1024  # holds the replies to 5,000 requests; the default 256
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
-IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
-SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1  # linux/icmp.h, linux/icmpv6.h: a bit set is a type not wanted
 PACKET_MAX = 256
 READS_MAX = 256  # in one turn of the loop
 SEND_TRIES = 3
 NONCES = 512
-DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
-NOT_ALLOWED = (
-    "no ICMP socket is allowed here: let net.ipv4.ping_group_range contain this process's group, or grant CAP_NET_RAW"
-)
-
+ECHO_BYTES = echo_packets.ECHO.size
 
 Told = Callable[[float | Exception | None], None]  # the round-trip time in s, an error, or None: the time is over
 
@@ -92,18 +84,11 @@ class EchoSocket:
         self.ending: dict[int, list[int]] = {}  # sequence numbers by slot of time: all that stays of what was answered
         self.timer: asyncio.TimerHandle | None = None  # when the first of them has to be looked at
         self._loop = asyncio.get_running_loop()
-        self._socket, self._raw = _open(family)
-        try:
-            _prepare(self._socket, family, raw=self._raw)
-            if source is not None:
-                _bind(self._socket, source)
-        except BaseException:
-            self._socket.close()
-            raise
+        self._socket, self._raw = open_socket(family, source)
         self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
         self._sequence = secrets.randbits(16)
         self._nonces: list[int] = []  # nobody can guess them; the system is asked for many at once
-        self._clock = self._loop.time
+        self._clock = time.monotonic  # asyncio's own, without the way through the loop
         self._request_type = echo_packets.REQUEST[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._loop.add_reader(self._socket, self.read)
@@ -114,24 +99,33 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, peer: Peer) -> None:
-        """A request, which waits from now on. Raises OSError; then nothing is told."""
-        sequence, waiting = self._sequence, self.waiting
-        while (sequence := (sequence + 1) & 0xFFFF) in waiting:
-            pass
-        self._sequence = sequence
-        if not self._nonces:
-            self._nonces = array("Q", secrets.token_bytes(8 * NONCES)).tolist()
-        peer.nonce = nonce = self._nonces.pop()
-        packet = echo_packets.request(self._request_type, self._ident, sequence, nonce, checksum=self._has_ip_header)
-        waiting[sequence] = peer
-        peer.socket, peer.sequence = self, sequence
-        peer.sent_at = now = self._clock()
-        peer.ends_at = now + peer.timeout_s
-        try:
-            self._socket.sendto(packet, peer.sockaddr)
-        except OSError:
-            self._send_again(packet, peer)
+    def send(self, peers: Iterable[Peer]) -> list[tuple[Peer, Exception]]:
+        """A request to each, which waits from now on. Given back are those that could not be sent, and why: they have
+        to be told."""
+        waiting, clock, send, request = self.waiting, self._clock, self._socket.sendto, echo_packets.request
+        kind, ident, checksum = self._request_type, self._ident, self._has_ip_header
+        failed: list[tuple[Peer, Exception]] = []
+        for peer in peers:
+            sequence = self._sequence
+            while (sequence := (sequence + 1) & 0xFFFF) in waiting:
+                pass
+            self._sequence = peer.sequence = sequence
+            if not self._nonces:
+                self._nonces = array("Q", secrets.token_bytes(8 * NONCES)).tolist()
+            peer.nonce = nonce = self._nonces.pop()
+            packet = request(kind, ident, sequence, nonce, checksum=checksum)
+            waiting[sequence] = peer
+            peer.socket = self
+            peer.sent_at = now = clock()
+            peer.ends_at = now + peer.timeout_s
+            try:
+                try:
+                    send(packet, peer.sockaddr)
+                except OSError:
+                    self._send_again(packet, peer)
+            except Exception as trouble:  # noqa: BLE001  # it is told; a bug of one is not the others'
+                failed.append((peer, trouble))
+        return failed
 
     def _send_again(self, packet: bytes, peer: Peer) -> None:
         """An error that another request had is raised by the next send, once: then it is tried again."""
@@ -150,7 +144,8 @@ class EchoSocket:
 
     def read(self) -> bool:
         """Hands out what has come, up to READS_MAX. Whether there may be more."""
-        receive = self._socket.recvfrom
+        receive, clock, waiting = self._socket.recvfrom, self._clock, self.waiting
+        reply, least, raw, has_ip_header = echo_packets.REPLY_TO.unpack_from, ECHO_BYTES, self._raw, self._has_ip_header
         for count in range(READS_MAX):
             try:
                 packet, sender = receive(PACKET_MAX)
@@ -160,20 +155,21 @@ class EchoSocket:
                 return False
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
                 self._read_errors()
-            else:
-                self._take(packet, sender[0])
-                if not self.waiting:
-                    return False  # nothing more can come that matters: saves a call that finds nothing
+                continue
+            at = (packet[0] & 0x0F) * 4 if has_ip_header and packet else 0
+            if len(packet) >= at + least:
+                ident, sequence, nonce = reply(packet, at)
+                peer = waiting.get(sequence)
+                if (
+                    peer is not None
+                    and peer.nonce == nonce
+                    and peer.ip == sender[0]
+                    and (ident == self._ident or not raw)
+                ):
+                    peer.tell(clock() - peer.sent_at)
+            if not waiting:
+                return False  # nothing more can come that matters: saves a call that finds nothing
         return True
-
-    def _take(self, packet: bytes, ip: str) -> None:
-        at = (packet[0] & 0x0F) * 4 if self._has_ip_header and packet else 0
-        if len(packet) < at + echo_packets.ECHO.size:
-            return
-        ident, sequence, nonce = echo_packets.REPLY_TO.unpack_from(packet, at)
-        peer = self.waiting.get(sequence)
-        if peer is not None and peer.nonce == nonce and peer.ip == ip and (ident == self._ident or not self._raw):
-            peer.tell(self._clock() - peer.sent_at)
 
     def _read_errors(self) -> None:
         """Empties the queue of errors: while one is in it, the socket calls for attention."""
@@ -191,46 +187,3 @@ class EchoSocket:
             return
         if request[8:16] in (peer.nonce.to_bytes(8, "big"), b""):  # a router may give back the header alone
             peer.tell(error)
-
-
-def _open(family: socket.AddressFamily) -> tuple[socket.socket, bool]:
-    """A datagram socket, which needs no privilege where the sysctl allows it; else a raw one."""
-    protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
-    try:
-        return socket.socket(family, socket.SOCK_DGRAM, protocol), False
-    except OSError as error:
-        if error.errno not in DENIED:
-            raise
-    try:
-        return socket.socket(family, socket.SOCK_RAW, protocol), True
-    except OSError as error:
-        if error.errno not in DENIED:
-            raise
-        raise Trouble(cannot_probe(NOT_ALLOWED)) from None
-
-
-def _prepare(new: socket.socket, family: socket.AddressFamily, *, raw: bool) -> None:
-    new.setblocking(False)
-    for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            new.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
-        except OSError:
-            new.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
-    unwanted = 0xFFFFFFFF ^ 1 << echo_packets.REPLY[family] % 32
-    if family == socket.AF_INET:
-        new.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        if raw:
-            new.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", unwanted))
-    else:
-        new.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-        if raw:
-            words = [0xFFFFFFFF] * 8
-            words[echo_packets.REPLY[family] // 32] = unwanted
-            new.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
-
-
-def _bind(new: socket.socket, source: str) -> None:
-    try:
-        new.bind(bind_address(source).sockaddr)
-    except OSError:
-        raise Trouble(no_such_source(source)) from None

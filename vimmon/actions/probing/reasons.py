@@ -56,7 +56,6 @@ CERTIFICATE: Mapping[int, str] = {
     19: "certificate not trusted",  # a self-signed one in its chain
     20: "certificate not trusted",  # issuer not known here
     21: "certificate not trusted",  # the same, without a chain
-    23: "certificate revoked",
     62: "certificate is for another name",
     63: "certificate is for another name",
     64: "certificate is for another name",  # an address, not a name
@@ -159,8 +158,8 @@ def certificate_expired(expired_at: datetime, *, now: datetime) -> Outcome:
 
 def of_exchange(error: Exception) -> Outcome:
     """What went wrong after the request was sent."""
-    if isinstance(error, ssl.SSLError) and error.reason:  # its number is none of the system's
-        return unreachable(f"refused after the TLS handshake: {_in_words(error.reason)}")
+    if isinstance(error, ssl.SSLError):  # its number is none of the system's
+        return unreachable(f"refused after the TLS handshake: {_in_words(error.reason)}" if error.reason else CLOSED)
     number = error.errno if isinstance(error, OSError) else None
     return of_connecting([OSError(number, "")]) if number else unreachable(CLOSED)
 

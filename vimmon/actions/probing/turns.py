@@ -23,6 +23,12 @@ class Turns:
         self.running += 1
         return True
 
+    def take_up_to(self, count: int) -> int:
+        """Takes as many turns as there are without waiting, and says how many."""
+        taken = max(0, min(count, self._count - self.running))
+        self.running += taken
+        return taken
+
     async def take(self) -> None:
         if self.take_now():
             return

@@ -99,7 +99,7 @@ def jobs(parts: Parts) -> Found:
 
 def icmp(parts: Parts) -> Found:
     """Which executor could not, its VIMs say; this host matters only where an executor runs on it."""
-    from vimmon.actions.probing.echo_socket import NOT_ALLOWED
+    from vimmon.actions.probing.echo_opening import NOT_ALLOWED
 
     pinged = [vim for vim in parts.vims if vim.probe.get("kind") == "icmp"]
     failed = [vim for vim in pinged if vim.status is VimStatus.UNKNOWN and NOT_ALLOWED in (vim.reason or "")]
