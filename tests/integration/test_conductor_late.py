@@ -1,5 +1,7 @@
 """A conductor that is late, or dies at the worst moment: what the others did meanwhile stands."""
 
+import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -82,6 +84,24 @@ async def test_a_conductor_that_dies_in_its_blocking_take_is_found_by_the_index_
     assert redis.llen(bench.keys.requests) == 0
     assert upkeep(bench).fetch_back() == 1
     assert redis.lrange(bench.keys.requests, 0, -1) == [b"!0 1"]
+
+
+async def test_a_conductor_says_how_long_redis_was_away(
+    bench: Bench, valve: Valve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="vimmon.conductor.server")
+    valve.shut()
+    stop = threading.Event()
+    with connect(Settings.model_validate({"redis_url": valve.redis_url})) as its_own:
+        server = Bench(its_own, bench.engine).server
+        thread = threading.Thread(target=server.serve, args=[stop], kwargs={"pause": lambda _: valve.open()})
+        thread.start()
+        try:
+            await eventually(lambda: "redis_back" in caplog.text)
+        finally:
+            stop.set()
+            thread.join(10)
+    assert re.search(r"redis_back away_s=[0-9.]+$", caplog.text, re.MULTILINE)
 
 
 def take_and_die(dying: RequestList) -> None:

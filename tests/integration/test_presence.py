@@ -335,6 +335,7 @@ async def test_it_is_back_when_redis_is(tmp_path: Path, caplog: pytest.LogCaptur
             await eventually(lambda: executor.presence.silent_s < BEAT_S)
             await eventually(lambda: times_logged(caplog, "task_goes_on") == 1)
     assert times_logged(caplog, "redis_away") == 1
+    assert "task_goes_on task=presence after_s=" in caplog.text
 
 
 async def test_figures_that_cannot_be_made_keep_nobody_from_being_seen(executor: Executor, redis: Redis) -> None:

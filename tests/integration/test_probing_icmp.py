@@ -469,6 +469,28 @@ async def test_a_bug_in_who_is_told_that_nothing_was_sent_costs_nobody_else_an_a
     await in_own_network(test)
 
 
+async def test_a_bug_in_who_is_told_of_a_reply_costs_nobody_else_an_answer_or_a_turn() -> None:
+    """The replies are there together, before the first is read."""
+
+    async def test() -> None:
+        told: list[float | Exception | None] = []
+        bugs: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context["exception"]))
+        async with new_prober() as prober:
+            ours: list[int] = []
+
+            def broken(_: object) -> None:
+                ours.append(prober.running)
+                raise ValueError("a bug")
+
+            assert prober.ask([peer_at(prober, icmp("127.0.0.1"), heard) for heard in (broken, told.append)]) == []
+            await eventually(lambda: told)
+        assert [type(found) for found in (*told, *bugs)] == [float, ValueError]
+        assert ours == [0], "all turns are back before the first is told"
+
+    await in_own_network(test)
+
+
 async def test_a_request_whose_time_is_over_when_a_slot_begins_ends_as_well() -> None:
     """Where a number is rounded so that the slot after its own begins at it, and not later."""
     ends_at = next(number * SLOT_S for number in range(1, 10_000) if _slot_after(number * SLOT_S) <= number * SLOT_S)

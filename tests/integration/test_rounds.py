@@ -65,8 +65,7 @@ async def bench(*, settled: bool) -> AsyncIterator[Bench]:
 
         async def turn() -> None:
             while True:
-                await rounds.wait()
-                rounds.begin(alone=False)
+                await rounds.turn(lambda: rounds.begin(alone=False))
 
         turning = asyncio.create_task(turn())
         try:

@@ -61,3 +61,15 @@ async def test_several_are_taken_at_once_but_no_more_than_there_are() -> None:
     turns.give_back()
     assert turns.take_up_to(0) == 0
     assert turns.take_now()
+
+
+async def test_several_given_back_at_once_go_to_those_who_wait_first() -> None:
+    turns = Turns(3)
+    assert turns.take_up_to(3) == 3
+    waiting = [asyncio.create_task(turns.take()) for _ in range(2)]
+    await asyncio.sleep(0)
+    turns.give_back(3)
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert (turns.running, turns.waiting) == (2, 0)
+    turns.give_back(2)
+    assert turns.running == 0

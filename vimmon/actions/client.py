@@ -49,6 +49,8 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
     """Takes one step after another, for ever. Trouble, a bug included, only makes it pause, and is logged once."""
     trouble: str | None = None
     told: str | None = None
+    since = 0.0
+    clock = asyncio.get_running_loop().time
     me = asyncio.current_task()
     while True:
         if me is not None and me.cancelling():  # redis-py sends with wait_for, which may swallow that
@@ -56,18 +58,20 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
         try:
             await step()
         except (RedisError, OSError) as error:
+            since = since if trouble else clock()
             before, trouble = trouble, "redis_away" if isinstance(error, AWAY) else "redis_refused"
             remedy = remedy_of(error)  # known a little later where what TLS said was lost in a reset
             if trouble != before or remedy not in (None, told):
                 log.warning(event(trouble, task=task, error=error, remedy=remedy))
                 told = remedy or told
         except Exception as bug:
+            since = since if trouble else clock()
             if trouble != repr(bug):
                 log.exception(event("task_failed", task=task))
             trouble = repr(bug)
         else:
             if trouble is not None:
-                log.info(event("task_goes_on", task=task))
+                log.info(event("task_goes_on", task=task, after_s=clock() - since))
             trouble = told = None
             continue
         await asyncio.sleep(pause_s)

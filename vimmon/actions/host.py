@@ -156,7 +156,9 @@ class Host:
         log.info(event("monitor_left", vim_id=vim_id, generation=monitor.assignment.generation, why=why))
 
     async def _start_probes(self) -> None:
-        await self._rounds.wait()
+        await self._rounds.turn(self._begin_slot)
+
+    def _begin_slot(self) -> None:
         self._suspect()
         self._rounds.begin(alone=self._presence.silent_s > self._alone_after_s)
 

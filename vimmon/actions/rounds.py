@@ -23,6 +23,7 @@ from vimmon.actions.wheel import Entry, Wheel
 from vimmon.health import Health
 from vimmon.probes import IcmpProbe, Outcome, Probe
 
+SLOTS_A_TURN = 20
 ALONE_SHARE = 0.1  # of the probes that are due, while nobody can be told what they find
 
 Ended = Callable[[str, Outcome | Exception], None]
@@ -99,9 +100,36 @@ class Rounds:
             interval_s = probe.confirm_interval_s if health.confirming else probe.interval_s
             self._wheel.reschedule(vim_id, interval_s, self._clock())
 
-    async def wait(self) -> None:
-        """Until the next slot of the wheel begins."""
-        await asyncio.sleep(self._wheel.wait_s(self._clock()))
+    async def turn(self, slot: Callable[[], None]) -> None:
+        """Has `slot` called when each slot of the wheel begins, SLOTS_A_TURN times; raises what it raises. By timers:
+        to wake a task for each slot would cost as much as some probes."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        timer: asyncio.TimerHandle
+        left = SLOTS_A_TURN
+
+        def begin() -> None:
+            nonlocal left, timer
+            left -= 1
+            try:
+                slot()
+            except Exception as bug:  # noqa: BLE001  # raised by who awaits
+                ended.set_exception(bug)
+                return
+            if left:
+                timer = loop.call_at(self._next_slot(), begin)
+            else:
+                ended.set_result(None)
+
+        timer = loop.call_at(self._next_slot(), begin)
+        try:
+            await ended
+        finally:
+            timer.cancel()
+
+    def _next_slot(self) -> float:
+        now = self._clock()
+        return now + self._wheel.wait_s(now)
 
     def begin(self, *, alone: bool) -> None:
         """Begins the probes that are due, a part of them while this executor is `alone`."""

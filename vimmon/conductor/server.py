@@ -68,7 +68,7 @@ class Server:
 
     def serve(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
         """Serves until `stop` is set, and then only finishes the batch in hand. Redis may come and go meanwhile."""
-        away = False
+        away_since: float | None = None
         answers = self._pipeline()
         while not stop.is_set():
             begun, answers = answers, self._pipeline()
@@ -77,9 +77,9 @@ class Server:
                 if batch is not None:
                     self._handle(batch, answers)
             except AWAY as trouble:
-                if not away:
+                if away_since is None:
                     log.warning(event("redis_away", error=trouble))
-                away = True
+                    away_since = self._tally.clock()
                 answers = self._pipeline()
                 (pause or stop.wait)(PAUSE_S)
             except RedisError as refused:
@@ -90,9 +90,9 @@ class Server:
                 answers = self._pipeline()
                 (pause or stop.wait)(PAUSE_S)
             else:
-                if away:
-                    log.info(event("redis_back"))
-                away = False
+                if away_since is not None:
+                    log.info(event("redis_back", away_s=self._tally.clock() - away_since))
+                away_since = None
         with contextlib.suppress(RedisError):
             self._send(answers)
 

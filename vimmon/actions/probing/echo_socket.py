@@ -146,13 +146,16 @@ class EchoSocket:
         """Hands out what has come, up to READS_MAX. Whether there may be more."""
         receive, clock, waiting = self._socket.recvfrom, self._clock, self.waiting
         reply, least, raw, has_ip_header = echo_packets.REPLY_TO.unpack_from, ECHO_BYTES, self._raw, self._has_ip_header
+        replied: list[tuple[Peer, float]] = []
+        more = True
         for count in range(READS_MAX):
             try:
                 packet, sender = receive(PACKET_MAX)
             except (BlockingIOError, InterruptedError):
                 if not count:  # then it was an error that woke us
                     self._read_errors()
-                return False
+                more = False
+                break
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
                 self._read_errors()
                 continue
@@ -166,10 +169,27 @@ class EchoSocket:
                     and peer.ip == sender[0]
                     and (ident == self._ident or not raw)
                 ):
-                    peer.tell(clock() - peer.sent_at)
+                    del waiting[sequence]
+                    peer.socket = None
+                    replied.append((peer, clock() - peer.sent_at))
             if not waiting:
-                return False  # nothing more can come that matters: saves a call that finds nothing
-        return True
+                more = False  # nothing can come that matters: saves a call that finds nothing
+                break
+        self._hand_out(replied)
+        return more
+
+    def _hand_out(self, replied: list[tuple[Peer, float]]) -> None:
+        """Tells each of its reply. All turns are given back before: who is told may ask anew, or cancel another."""
+        turns = [peer.turn for peer, _ in replied if peer.turn is not None]
+        for peer, _ in replied:
+            peer.turn = None
+        for each in set(turns):
+            each.give_back(turns.count(each))
+        for peer, rtt_s in replied:
+            try:
+                peer.told(rtt_s)
+            except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
+                self._loop.call_exception_handler({"message": "a bug in who was told of a reply", "exception": bug})
 
     def _read_errors(self) -> None:
         """Empties the queue of errors: while one is in it, the socket calls for attention."""

@@ -41,11 +41,11 @@ class Turns:
                 self.give_back()
             raise
 
-    def give_back(self) -> None:
-        """Hands the turn over to the next who waits: nobody can come in between."""
-        while self._queue:
+    def give_back(self, count: int = 1) -> None:
+        """Hands turns over to the next who wait: nobody can come in between."""
+        while count and self._queue:
             following = self._queue.popleft()
             if not following.done():
                 following.set_result(None)
-                return
-        self.running -= 1
+                count -= 1
+        self.running -= count
