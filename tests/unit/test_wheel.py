@@ -174,15 +174,6 @@ def test_adding_a_key_again_replaces_it() -> None:
     assert len(run(w, START, 100)["a"]) == 10
 
 
-def test_a_key_that_is_added_for_a_whole_interval_from_now_fires_no_sooner() -> None:
-    w = wheel(jitter=0)
-    for number in range(100):
-        w.add(str(number), 2, START + 0.5, whole=True)
-    times = [times[0] for times in run(w, START + 0.5, 5).values()]
-    assert len(times) == 100
-    assert all(START + 2.5 <= time <= START + 2.5 + LATE_SLOTS * SLOT_S for time in times)
-
-
 def test_a_key_that_is_added_soon_fires_at_once_and_then_on_its_own_grid() -> None:
     soon, calm = wheel(jitter=0), wheel(jitter=0)
     soon.add("a", 30, START, soon=True)

@@ -61,13 +61,12 @@ class Wheel:
     def __contains__(self, key: str) -> bool:
         return key in self._entries
 
-    def add(self, key: str, interval_s: float, now: float, *, soon: bool = False, whole: bool = False) -> None:
+    def add(self, key: str, interval_s: float, now: float, *, soon: bool = False) -> None:
         """Fire `key` every `interval_s`, first within one interval from now; `soon`: first within `soon_s`, or one
-        interval if that is shorter, and from then on the key's own grid; `whole`: first one whole interval from now.
-        A key that is there already begins anew."""
-        self.put(Entry(key, interval_s), now, soon=soon, whole=whole)
+        interval if that is shorter, and from then on the key's own grid. A key that is there already begins anew."""
+        self.put(Entry(key, interval_s), now, soon=soon)
 
-    def put(self, entry: Entry, now: float, *, soon: bool = False, whole: bool = False) -> None:
+    def put(self, entry: Entry, now: float, *, soon: bool = False) -> None:
         """The same with an entry that was never in a wheel: `fire` gives it back."""
         key, interval_s = entry.key, entry.interval_s
         self.remove(key)
@@ -77,7 +76,7 @@ class Wheel:
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
             self._place(entry, due_s, now)
         else:
-            entry.base_s = now + interval_s if whole else self._on_grid(entry, now)
+            entry.base_s = self._on_grid(entry, now)
             self._place(entry, self._moved(entry), now)
 
     def reschedule(self, key: str, interval_s: float, now: float) -> None:
