@@ -15,11 +15,12 @@ from typing import Any, cast
 import orjson
 import pytest
 from redis import Redis
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from tests.integration.bench import REPLIES, Bench, update_vim
 from tests.integration.passes import EXECUTOR, HOLDER, Pass, alive, watched
 from tests.support.polling import eventually
+from tests.support.statements import executed
 from vimmon.actions import client as calling
 from vimmon.actions.checks import read_leases
 from vimmon.actions.client import Caller
@@ -67,12 +68,8 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     """The statements that go to a database, each once, however many rows it has."""
     seen: list[str] = []
 
-    def note(*arguments: Any) -> None:
-        seen.append(" ".join(arguments[2].split())[:60])
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine, "before_cursor_execute", note)
+    with executed(engine, lambda _, statement, __: seen.append(" ".join(statement.split())[:60])):
+        yield seen
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, String, cast, event, func, insert, select, text, true
+from sqlalchemy import Connection, Engine, String, cast, func, insert, select, text, true
 
 from tests.integration.databases import registered
+from tests.support.statements import executed
 from vimmon.errors import BatchFailed
 from vimmon.registry import at_once, recording
 from vimmon.registry.database import open_engine, upgrade
@@ -209,12 +210,8 @@ def test_no_reports_are_no_transaction(store: VimStore, engine: Engine) -> None:
 def count_statements(store: VimStore, engine: Engine, reports: Sequence[Report]) -> int:
     statements: list[str] = []
 
-    def count(_1: object, _2: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", count)
-    store.record_statuses(reports)
-    event.remove(engine, "before_cursor_execute", count)
+    with executed(engine, lambda _, statement, __: statements.append(statement)):
+        store.record_statuses(reports)
     return len([statement for statement in statements if not statement.startswith("BEGIN")])
 
 
@@ -242,14 +239,14 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
         connection.execute(insert(VIMS).from_select(list(VIMS.c), copies))
     plans: list[str] = []
 
-    def explain(connection: Connection, _2: object, statement: str, parameters: Any, *_: object) -> None:
+    def explain(connection: Connection, statement: str, parameters: Any) -> None:
         if statement.startswith("WITH"):
             plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()))
 
-    event.listen(engine, "before_cursor_execute", explain)
     report = GOOD._replace(vim_id=vim.id, action_id=f"{vim.id}-a1")
-    VimStore(engine).record_statuses([report])
-    VimStore(engine).record_statuses([report, report])
+    with executed(engine, explain):
+        VimStore(engine).record_statuses([report])
+        VimStore(engine).record_statuses([report, report])
     assert len(plans) == 2
     for plan in plans:
         assert "vims_pkey" in plan

@@ -15,6 +15,7 @@ from redis.client import Pipeline
 from sqlalchemy import event
 
 from tests.integration.bench import Bench
+from tests.support.statements import executed
 from vimmon.registry.database import open_engine
 from vimmon.settings import load_settings
 
@@ -53,8 +54,6 @@ def count_redis(steps: Steps) -> None:
 
 
 def count_database(engine: Any, steps: Steps) -> None:
-    event.listen(engine, "before_cursor_execute", lambda *_: steps.begin())
-    event.listen(engine, "after_cursor_execute", lambda *_: steps.end())
     event.listen(engine, "commit", lambda *_: steps.begin())
 
 
@@ -76,8 +75,9 @@ def serve(steps: Steps) -> None:
     bench = Bench(Redis.from_url(settings.redis_url.get_secret_value()), engine)
     count_redis(steps)
     count_database(engine, steps)
-    while bench.server.serve_once(block_s=0.2):
-        pass
+    with executed(engine, lambda *_: steps.begin(), lambda *_: steps.end()):
+        while bench.server.serve_once(block_s=0.2):
+            pass
 
 
 if __name__ == "__main__":

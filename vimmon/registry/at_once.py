@@ -31,6 +31,7 @@ from vimmon.errors import BatchFailed
 from vimmon.registry.guarding import guarded, lock_of, words_of
 from vimmon.registry.models import STATUS_CHANGES, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState, decide
+from vimmon.registry.transactions import ask
 from vimmon.vim import known_status
 
 SAID: Mapping[str, TypeEngine[Any]] = {
@@ -103,7 +104,7 @@ def record_at_once(connection: Connection, reports: Sequence[Report], said: str)
     what was written stays so, and is known when it is said again."""
     rows: dict[str, RowState] = {}
     written: set[str] = set()
-    found = connection.exec_driver_sql(WRITE, {"said": said}).all()
+    found = ask(connection, WRITE, {"said": said})
     for vim_id, generation, action_id, status, seq, holder, _, deleted_at, taken in found:
         wanted = action_id if deleted_at is None else None
         rows[vim_id] = RowState(generation, wanted, known_status(status), seq, holder)

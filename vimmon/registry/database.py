@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError, repeated
+from vimmon.registry import transactions
 from vimmon.registry.models import Base
 from vimmon.registry.schema import MIGRATIONS, known_revisions, revision_of
 from vimmon.registry.transactions import READ_ONLY, cause, place, reaching
@@ -96,7 +97,7 @@ def open_engine(url: str) -> Engine:
         def begin(connection: Connection) -> None:
             # A writer that began as a reader would fail, not wait, when another writes at the same time.
             reading = connection.get_execution_options().get(READ_ONLY)
-            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+            transactions.begin(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 

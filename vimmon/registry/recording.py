@@ -20,7 +20,7 @@ from vimmon.registry.at_once import record_at_once, said_by
 from vimmon.registry.guarding import NEW, guarded, lock_of, words_and_order_of
 from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState, decide
-from vimmon.registry.transactions import clock, write, write_at_once
+from vimmon.registry.transactions import ask, clock, tell, write, write_at_once
 from vimmon.registry.values import check_seq, check_text, is_plain, trouble_with
 from vimmon.vim import known_status
 
@@ -106,7 +106,7 @@ def _lock(connection: Connection, vim_ids: list[str]) -> tuple[dict[str, RowStat
 def _locked(connection: Connection, vim_ids: list[str]) -> Iterable[Sequence[Any]]:
     match connection.dialect.name:
         case "sqlite":
-            return connection.exec_driver_sql(LITE_LOCK, (orjson.dumps(vim_ids).decode(),)).all()
+            return ask(connection, LITE_LOCK, (orjson.dumps(vim_ids).decode(),))
         case "postgresql":
             return connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids}).all()
     return connection.execute(LOCK, {"vims": vim_ids}).all()
@@ -142,12 +142,12 @@ def _write(connection: Connection, updates: Sequence[dict[str, Any]], changes: S
     if not updates:
         return
     if connection.dialect.name == "sqlite":
-        written = connection.exec_driver_sql(LITE_UPDATE, [*map(in_update, updates)]).rowcount
+        written = tell(connection, LITE_UPDATE, [*map(in_update, updates)])
     else:
         written = connection.execute(UPDATE, updates).rowcount
     if written != len(updates):
         raise BatchFailed(f"the database took {written} of {len(updates)} statuses")
     if changes and connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(LITE_INSERT, [*map(in_insert, changes)])
+        tell(connection, LITE_INSERT, [*map(in_insert, changes)])
     elif changes:
         connection.execute(INSERT, changes)

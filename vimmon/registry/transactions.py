@@ -5,10 +5,10 @@ have ended while nobody used it; every other trouble goes to the caller.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -85,6 +85,41 @@ def _run(
                     raise
         with connected() as connection:
             return work(connection)
+
+
+def ask(connection: Connection, words: str, parameters: Any) -> list[Sequence[Any]]:
+    """The rows that a statement finds, by the driver itself, in the connection's transaction: to make a result of them
+    costs SQLAlchemy more than the statement. Raises its errors all the same."""
+    return list(drive(connection, words, parameters, found=lambda cursor: cursor.fetchall()))
+
+
+def tell(connection: Connection, words: str, many: Sequence[Any]) -> int:
+    """The same for a statement that is run with each of `many`: how many rows it wrote."""
+    return int(drive(connection, words, many, many=True, found=lambda cursor: cursor.rowcount))
+
+
+def begin(connection: Connection, words: str) -> None:
+    """The same for a statement that begins a transaction, and finds nothing."""
+    drive(connection, words, (), found=bool)
+
+
+def drive(
+    connection: Connection, words: str, parameters: Any, *, many: bool = False, found: Callable[[Any], Any]
+) -> Any:
+    """What is `found` in a cursor of the driver's, once it has run the statement."""
+    cursor = connection.connection.cursor()
+    try:
+        (cursor.executemany if many else cursor.execute)(words, parameters)
+        return found(cursor)
+    except connection.dialect.loaded_dbapi.Error as error:
+        dialect, base = connection.dialect, connection.dialect.loaded_dbapi.Error
+        gone = dialect.is_disconnect(error, connection.connection, cursor)
+        if gone:
+            connection.invalidate(error)
+            connection.engine.dispose()  # what else was kept is gone as well
+        raise DBAPIError.instance(words, None, error, base, connection_invalidated=gone, dialect=dialect) from error
+    finally:
+        cursor.close()
 
 
 def _was_gone(error: DBAPIError) -> bool:
