@@ -227,6 +227,24 @@ def test_a_connection_that_ended_while_idle_is_replaced(engine: Engine, migrated
     killer.dispose()
 
 
+@servers_only
+def test_when_all_connections_ended_while_idle_a_batch_is_written_all_the_same(
+    engine: Engine, migrated_url: str
+) -> None:
+    kind = engine.dialect.name
+    mine, killer = open_engine(migrated_url), open_engine(migrated_url)
+    registered(store := VimStore(mine))
+    with mine.connect() as one, mine.connect() as other:
+        victims = [connection.execute(text(WHO[kind])).scalar_one() for connection in (one, other)]
+    with killer.begin() as connection:
+        for victim in victims:
+            connection.execute(text(KILL[kind].format(victim)))
+    store.record_statuses([Report("vim-1", "vim-1-a1", VimStatus.REACHABLE, None, "h", "")])
+    assert store.get("vim-1").status == VimStatus.REACHABLE
+    mine.dispose()
+    killer.dispose()
+
+
 def test_no_free_connection_is_unreachable(migrated_url: str) -> None:
     engine = open_engine(migrated_url)
     engine.pool._timeout = 0.01  # type: ignore[attr-defined]  # 30 s otherwise
