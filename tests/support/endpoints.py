@@ -3,10 +3,10 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Self
 
 from vimmon.embedded.process import free_port
+from vimmon.embedded.server import Started
 
 DOCUMENT = json.dumps({"version": {"id": "v3.14", "status": "stable"}}).encode()
 
@@ -23,7 +23,7 @@ class _Keystone(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-class Endpoint:
+class Endpoint(Started):
     """Answers at every path of one port with Keystone's version document, from threads of this process."""
 
     def __init__(self) -> None:
@@ -45,11 +45,3 @@ class Endpoint:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.request import urlopen
 
@@ -18,6 +17,7 @@ from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 from vimmon.embedded.process import Child, free_port
+from vimmon.embedded.server import Started
 
 START_TIMEOUT_S = 60.0
 REGION = "RegionOne"
@@ -52,7 +52,7 @@ def keystone_missing() -> str | None:
     return None if find_spec("keystone") else "keystone is not installed: pip install 'vimmon[dev]'"
 
 
-class Keystone:
+class Keystone(Started):
     """Answers on 127.0.0.1 for as long as the context lasts; it may be stopped and started in between."""
 
     def __init__(self, folder: Path, *, admin_password: str = "") -> None:
@@ -170,14 +170,6 @@ class Keystone:
 
     def _create(self, admin: Session, kind: str, what: Mapping[str, str]) -> str:
         return str(admin.post(self.url(f"/v3/{kind}s"), json={kind: what}).json()[kind]["id"])
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def serve(port: int) -> None:

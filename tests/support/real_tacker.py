@@ -10,7 +10,6 @@ import sys
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -20,6 +19,7 @@ from amqp.exceptions import NotFound, PreconditionFailed  # type: ignore[import-
 from tests.support.keystone import Keystone
 from tests.support.services import broker, fresh_mariadb_database, service_url
 from vimmon.embedded.process import Child, free_port
+from vimmon.embedded.server import Started
 
 START_TIMEOUT_S = 90.0
 TOPICS = ("TACKER_CONDUCTOR", "TACKER_CONDUCTOR_V2", "TACKER_PROMETHEUS_PLUGIN")
@@ -77,7 +77,7 @@ def tacker_missing() -> str | None:
     return "tacker and its client are not installed: pip install 'vimmon[tacker]'"
 
 
-class Tacker:
+class Tacker(Started):
     """Answers on 127.0.0.1 for as long as the context lasts; `keystone` must answer when it starts.
 
     With `notifications` it sends oslo's notifications, as `messagingv2`.
@@ -177,14 +177,6 @@ class Tacker:
                     channel.queue_delete(queue, if_unused=shared)
         with self._broker.channel() as channel, suppress(NotFound):
             channel.exchange_delete(self._name)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _program(name: str) -> str:

@@ -58,8 +58,10 @@ def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vi
             outcomes.answers[number] = known
     reports = [Report(one.vim_id, one.action_id, one.status, one.seq, one.holder, one.reason) for _, one, _ in news]
     for (number, update, lease), recorded in zip(news, _record(vims, reports), strict=True):
-        conclude = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, update, lease, recorded)
-        outcomes.answers[number] = conclude
+        if isinstance(recorded, Refusal):
+            outcomes.answers[number] = recorded
+        else:
+            outcomes.answers[number] = _conclude(outcomes, update, lease, recorded)
     return outcomes
 
 
@@ -69,7 +71,9 @@ METHODS: Mapping[str, Method] = {"update_vim": update_vims}
 def is_news(update: UpdateVim, lease: bytes | None, status: bytes | None) -> bool:
     """Whether its lease key and its status key say at first sight, as they mostly do, that the cache has no answer: the
     lease is the caller's own, and what it says was not yet committed. False says nothing."""
-    if update.seq is None or lease != f"{update.generation}:{update.action_id}".encode():
+    if update.seq is None or update.generation is None:
+        return False
+    if lease != lease_text(update.generation, update.action_id).encode():
         return False
     _, _, rest = (status or b"").partition(b":")
     seq, _, _ = rest.partition(b":")

@@ -2,14 +2,16 @@
 
 import json
 import threading
+from abc import abstractmethod
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Self
 
 from vimmon.embedded.process import free_port
+from vimmon.embedded.server import Started
 
 
-class Endpoint:
+class Endpoint(Started):
     """A small HTTP server that can be stopped, and started again on the same port."""
 
     path = ""
@@ -27,9 +29,9 @@ class Endpoint:
     def auth_url(self) -> str:
         return self.root + self.path
 
+    @abstractmethod
     def answer(self, path: str) -> tuple[HTTPStatus, str, str]:
         """Status, media type and body for a path."""
-        raise NotImplementedError
 
     def start(self) -> Self:
         endpoint = self

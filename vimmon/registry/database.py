@@ -13,10 +13,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError, repeated
-from vimmon.registry import transactions
 from vimmon.registry.models import Base
 from vimmon.registry.schema import MIGRATIONS, known_revisions, revision_of
-from vimmon.registry.transactions import READ_ONLY, cause, place, reaching
+from vimmon.registry.transactions import READ_ONLY, begin, cause, place, reaching
 
 if TYPE_CHECKING:  # it takes long to load, and only an upgrade needs it
     from alembic.config import Config
@@ -94,10 +93,10 @@ def open_engine(url: str) -> Engine:
     if kind == "sqlite":
 
         @event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
+        def begin_first(connection: Connection) -> None:
             # A writer that began as a reader would fail, not wait, when another writes at the same time.
             reading = connection.get_execution_options().get(READ_ONLY)
-            transactions.begin(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
+            begin(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 
