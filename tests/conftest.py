@@ -17,7 +17,7 @@ from vimmon.embedded import process
 ACCEPTANCE = Path(__file__).parent / "acceptance"
 WITHIN_S = 300  # a test that stands on real servers; the others have what pyproject.toml says
 
-pytest_plugins = ["tests.integration.databases", "tests.integration.hosting"]
+pytest_plugins = ["tests.integration.databases", "tests.integration.hosting", "tests.integration.securing"]
 
 
 @pytest.fixture(autouse=True, scope="session")

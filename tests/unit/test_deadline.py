@@ -1,6 +1,7 @@
 """When the time of a probe is over: it leaves no timer behind, and gives no more time again than allowed."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -52,3 +53,15 @@ async def test_a_little_late_is_not_late() -> None:
 
     with pytest.raises(TimeoutError):
         await be_late()
+
+
+async def test_the_time_that_was_lost_is_given_again_once() -> None:
+    async def be_held_up() -> None:
+        async with Deadline(asyncio.get_running_loop().time() + 0.05):
+            for held_up_s in (0.25, 0.4, 0.4):  # 0.2 s late, again and again
+                time.sleep(held_up_s)  # noqa: ASYNC251 - the loop is late
+                for _ in range(20):
+                    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await be_held_up()

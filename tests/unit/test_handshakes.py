@@ -1,7 +1,10 @@
 """Which lane a TLS handshake runs in: that of the slow ones is for whoever takes long, and for nobody else."""
 
+import asyncio
+
 import pytest
 
+from tests.support.polling import eventually
 from vimmon.actions.probing import handshakes
 from vimmon.actions.probing.handshakes import Handshakes, HandshakeTurn
 
@@ -78,3 +81,40 @@ async def test_those_that_wait_for_either_lane_are_counted() -> None:
     for each in waiting:
         each.close()
     assert len(slow) + len(quick) == 5
+
+
+async def test_a_server_whose_last_handshake_was_slow_begins_among_the_slow_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
+    turns = Handshakes(1)
+    for was_quick, lane in ((False, turns.slow), (True, turns.quick)):
+        turns.learn("https://vim.test", was_quick=was_quick)
+        turn = turns.turn("https://vim.test")
+        assert turn.take_now()
+        assert lane.running == turns.running == 1
+        with turn:
+            pass
+        await asyncio.sleep(0.02)  # when it would have moved, had it not ended
+        assert (turns.quick.running, turns.slow.running) == (0, 0)
+
+
+async def test_a_slow_turn_goes_first_to_whoever_keeps_a_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "QUICK_S", 0.01)
+    turns = Handshakes(1)
+    turns.learn("slow", was_quick=False)
+    running = [turns.turn("slow") for _ in range(4)]
+    assert all(turn.take_now() for turn in running)
+    known = asyncio.create_task(turns.turn("slow").take())
+    keeps, gone = turns.turn("new"), turns.turn("new")
+    for turn in (gone, keeps):  # the first has ended before it could move
+        assert turn.take_now()
+        with turn:
+            await eventually(lambda: turns.moving)
+            if turn is keeps:
+                with running.pop():
+                    pass
+                assert (turns.quick.running, turns.slow.running, known.done()) == (0, 4, False)
+        assert turns.quick.running == 0
+    await known
+    assert turns.slow.running == 4
