@@ -43,3 +43,15 @@ def test_where_no_action_runs_nothing_is_loaded_that_only_watching_needs() -> No
     look = LOOK.replace(", vimmon.actions.thread", "")
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     assert not set(loaded.stdout.split()) & {"redis", "aiohttp", "pydantic", "hiredis"}
+
+
+def test_a_conductor_loads_no_more_than_all_conductors_need() -> None:
+    """Each of its processes takes memory for what the supervisor has loaded. Keystone's libraries are for who follows
+    Tacker, pages for who serves them, and nobody needs SQLAlchemy's mapper."""
+    look = LOOK.replace("vimmon.actions.action, vimmon.actions.thread", "vimmon.conductor.__main__")
+    look = look.replace('.partition(".")[0]', "")
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    names = set(loaded.stdout.split())
+    assert {"vimmon.conductor.service", "sqlalchemy"} <= names
+    rare = {"sqlalchemy.orm", "alembic", "keystoneauth1", "mistralclient", "prometheus_client"}
+    assert not names & (rare | {"vimmon.conductor.pages"})

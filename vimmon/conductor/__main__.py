@@ -10,7 +10,6 @@ from vimmon.conductor.service import Parts, run
 from vimmon.errors import VimmonError
 from vimmon.log import event, setup_logging
 from vimmon.settings import load_settings
-from vimmon.tacker.client import TackerClient
 
 log = logging.getLogger("vimmon.conductor")
 
@@ -35,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         setup_logging(settings)
         check_installation(settings)
         if settings.tacker_interval_s is not None:
+            from vimmon.tacker.client import TackerClient  # what it needs is much to load
+
             TackerClient(settings)  # what it lacks is said now, and not in a log
         parts = Parts(
             rpc=given.rpc,

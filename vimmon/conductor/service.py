@@ -11,13 +11,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 import cotyledon
 from cotyledon.types import WorkerId
 
-from vimmon.conductor.http import PageServer
-from vimmon.conductor.pages import Watch
 from vimmon.conductor.presence import Presence, new_conductor_id
 from vimmon.conductor.reconcile import Reconciler
 from vimmon.conductor.requests import RequestList
@@ -33,7 +32,6 @@ from vimmon.registry.database import open_engine
 from vimmon.registry.repair import Repair
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
-from vimmon.tacker.follow import follow, open_sync
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +64,11 @@ def run(settings: Settings, parts: Parts) -> None:
     ):
         if count:
             manager.add(service, workers=count, args=(settings,))
+    # Loaded by those alone that need them; and here, so that what is started again later is the same version.
+    if parts.tacker:
+        import_module("vimmon.tacker.follow")
     if parts.http is not None:
+        import_module("vimmon.conductor.pages")
         manager.add(Http, workers=1, args=(settings, parts.http))
     # What is loaded by now is shared with every child, until somebody writes into it, as the collector of rubbish does.
     gc.collect()
@@ -174,6 +176,8 @@ class Tacker(_Looping):
     name = "vimmon-tacker"
 
     def run(self) -> None:
+        from vimmon.tacker.follow import follow, open_sync  # with Keystone's libraries, 12 MiB
+
         try:
             sync, redis = open_sync(self.settings)
             interval_s = self.settings.tacker_interval_s or 0
@@ -192,6 +196,9 @@ class Http(_Looping):
         self._listening = listening
 
     def run(self) -> None:
+        from vimmon.conductor.http import PageServer
+        from vimmon.conductor.pages import Watch
+
         try:
             server = PageServer(self._listening, Watch(self.settings).pages())
             log.info(event("http_started", address=server.address))

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vimmon.errors import DatabaseUnreachable, SchemaOutdated, SettingsError, repeated
-from vimmon.registry.models import Base
+from vimmon.registry.models import METADATA
 from vimmon.registry.schema import MIGRATIONS, known_revisions, revision_of
 from vimmon.registry.transactions import READ_ONLY, begin, cause, place, reaching
 
@@ -213,7 +213,7 @@ def _take_turn(connection: Connection) -> None:
 
 
 def _refuse_strangers(connection: Connection) -> None:
-    found = sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables))
+    found = sorted(set(inspect(connection).get_table_names()) & set(METADATA.tables))
     if found:
         raise SettingsError(
             f"{place(connection.engine.url)} has tables that vimmon did not make, or not to the end: "

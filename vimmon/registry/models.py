@@ -1,12 +1,23 @@
 """The tables, the type of their times, and the clock that they are written by: the database's own."""
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Index, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -63,80 +74,58 @@ def _mysql_now(element: utc_now, compiler: SQLCompiler, **options: Any) -> str:
 
 
 # Without the collation MariaDB takes "Tokyo" and "tokyo" for one name, and one action id for another.
-MYSQL_TABLE = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+MYSQL_TABLE: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
-class Base(DeclarativeBase):
-    pass
+METADATA = MetaData()
 
+# `live_name` is a VIM's name while it lives, and NULL after: so a name is unique among the living only.
+VIMS = Table(
+    "vims",
+    METADATA,
+    Column("id", String(VIM_ID_MAX), primary_key=True),
+    Column("name", String(NAME_MAX), nullable=False),
+    Column("live_name", String(NAME_MAX)),
+    Column("type", String(32), nullable=False),
+    Column("auth_url", String(AUTH_URL_MAX), nullable=False),
+    Column("probe", Text, nullable=False),  # JSON: its settings without auth_url
+    Column("status", String(16), nullable=False),
+    Column("reason", String(REASON_MAX)),
+    Column("status_since", UtcDateTime, nullable=False),
+    Column("status_seq", BigInteger, nullable=False),
+    Column("holder", String(HOLDER_MAX)),
+    Column("action_id", String(ID_MAX)),
+    Column("generation", BigInteger, nullable=False),
+    Column("execution_id", String(ID_MAX)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
+    Column("cleaned_at", UtcDateTime),  # when Mistral had nothing left of it
+    Column("starts", Integer, server_default="0", nullable=False),  # in vain, since it was last held
+    Column("awaited_since", UtcDateTime),  # its last start, or the execution of that
+    Column("origin", String(16), server_default="operator", nullable=False),
+    UniqueConstraint("live_name", name="uq_vims_live_name"),
+    Index("ix_vims_cleaned_at", "cleaned_at"),  # not deleted_at: a planner would take that instead of the key
+    **MYSQL_TABLE,
+)
 
-class VimRow(Base):
-    """A VIM. `live_name` is its name while it lives, and NULL after: so a name is unique among the living only."""
+# Each change of a VIM's status. It refers to its VIM by convention only: what purges a VIM purges these first.
+STATUS_CHANGES = Table(
+    "status_changes",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("vim_id", String(VIM_ID_MAX), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("old", String(16), nullable=False),
+    Column("new", String(16), nullable=False),
+    Column("reason", String(REASON_MAX)),
+    Column("generation", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("action_id", String(ID_MAX), nullable=False),
+    Index("ix_status_changes_vim_id_id", "vim_id", "id"),
+    Index("ix_status_changes_at", "at"),
+    **MYSQL_TABLE,
+)
 
-    __tablename__ = "vims"
-
-    id: Mapped[str] = mapped_column(String(VIM_ID_MAX), primary_key=True)
-    name: Mapped[str] = mapped_column(String(NAME_MAX))
-    live_name: Mapped[str | None] = mapped_column(String(NAME_MAX))
-    type: Mapped[str] = mapped_column(String(32))
-    auth_url: Mapped[str] = mapped_column(String(AUTH_URL_MAX))
-    probe: Mapped[str] = mapped_column(Text)  # JSON: its settings without auth_url
-    status: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str | None] = mapped_column(String(REASON_MAX))
-    status_since: Mapped[datetime] = mapped_column(UtcDateTime)
-    status_seq: Mapped[int] = mapped_column(BigInteger)
-    holder: Mapped[str | None] = mapped_column(String(HOLDER_MAX))
-    action_id: Mapped[str | None] = mapped_column(String(ID_MAX))
-    generation: Mapped[int] = mapped_column(BigInteger)
-    execution_id: Mapped[str | None] = mapped_column(String(ID_MAX))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    cleaned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when Mistral had nothing left of it
-    starts: Mapped[int] = mapped_column(Integer, server_default="0")  # in vain, since it was last held
-    awaited_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its last start, or the execution of that
-
-    origin: Mapped[str] = mapped_column(String(16), server_default="operator")
-
-    __table_args__ = (
-        UniqueConstraint("live_name", name="uq_vims_live_name"),
-        Index("ix_vims_cleaned_at", "cleaned_at"),  # not deleted_at: a planner would take that instead of the key
-        MYSQL_TABLE,
-    )
-
-
-class StatusChangeRow(Base):
-    """One change of a VIM's status. It refers to its VIM by convention only: what purges a VIM purges these first."""
-
-    __tablename__ = "status_changes"
-
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
-    vim_id: Mapped[str] = mapped_column(String(VIM_ID_MAX))
-    at: Mapped[datetime] = mapped_column(UtcDateTime)
-    old: Mapped[str] = mapped_column(String(16))
-    new: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str | None] = mapped_column(String(REASON_MAX))
-    generation: Mapped[int] = mapped_column(BigInteger)
-    seq: Mapped[int] = mapped_column(BigInteger)
-    action_id: Mapped[str] = mapped_column(String(ID_MAX))
-
-    __table_args__ = (
-        Index("ix_status_changes_vim_id_id", "vim_id", "id"),
-        Index("ix_status_changes_at", "at"),
-        MYSQL_TABLE,
-    )
-
-
-class InstallationRow(Base):
-    """The one row that names this database, made with the tables."""
-
-    __tablename__ = "installation"
-
-    id: Mapped[str] = mapped_column(String(VIM_ID_MAX), primary_key=True)
-
-    __table_args__ = (MYSQL_TABLE,)
-
-
-VIMS = cast(Table, VimRow.__table__)
-STATUS_CHANGES = cast(Table, StatusChangeRow.__table__)
-INSTALLATION = cast(Table, InstallationRow.__table__)
+# The one row that names this database, made with the tables.
+INSTALLATION = Table("installation", METADATA, Column("id", String(VIM_ID_MAX), primary_key=True), **MYSQL_TABLE)
