@@ -119,6 +119,21 @@ async def test_of_very_many_addresses_those_of_the_wanted_family_are_tried() -> 
         check(await prober.probe(of("tcp", port, "both.test", ip_family="4")), UP, "connected")
 
 
+async def test_a_zone_is_looked_up_each_time_since_its_number_may_change() -> None:
+    async def test() -> None:
+        resolver, numbers = Resolver(), list[int]()
+        for _ in range(2):
+            run("ip link add z0 type veth peer name z1")
+            [address] = await resolver.addresses("fe80::1%z0", 5000, 5)
+            assert address.sockaddr == ("fe80::1", 5000, 0, socket.if_nametoindex("z0"))
+            numbers.append(socket.if_nametoindex("z0"))
+            run("ip link del z0")
+        assert numbers[0] != numbers[1]
+        resolver.close()
+
+    await in_own_network(test)
+
+
 # Where the time went
 
 

@@ -1,6 +1,7 @@
 """How names become addresses: from memory, once per name, and never by blocking anybody else."""
 
 import asyncio
+import errno
 import resource
 import socket
 import threading
@@ -11,9 +12,10 @@ import pytest
 
 from tests.support.polling import eventually
 from vimmon.actions.probing import lookups
+from vimmon.actions.probing import resolver as resolving
 from vimmon.actions.probing.lookups import SLOW_S
 from vimmon.actions.probing.reasons import Trouble
-from vimmon.actions.probing.resolver import Resolver
+from vimmon.actions.probing.resolver import Address, Resolver, bind_address, literal_in
 from vimmon.vim import VimStatus
 
 NOT_FOUND = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -105,6 +107,7 @@ async def test_a_name_with_very_many_addresses_is_cut_short(names: Names, resolv
     [
         ("192.0.2.1", ("192.0.2.1", 5000)),
         ("2001:db8::1", ("2001:db8::1", 5000, 0, 0)),
+        ("2001:DB8:0::0:1", ("2001:db8::1", 5000, 0, 0)),
         ("fe80::1%lo", ("fe80::1", 5000, 0, socket.if_nametoindex("lo"))),
         ("fe80::1%7", ("fe80::1", 5000, 0, 7)),
     ],
@@ -198,7 +201,8 @@ async def test_the_wait_for_a_hanging_lookup_ends_in_time(names: Names, resolver
     names.answers["k"] = ["192.0.2.1"]
     names.running.clear()
     reason = "cannot probe: no answer from the name servers within 0.05 s"
-    await expect(resolver, "k", VimStatus.UNKNOWN, reason, timeout_s=0.05)
+    async with asyncio.timeout(1):
+        await expect(resolver, "k", VimStatus.UNKNOWN, reason, timeout_s=0.05)
     names.running.set()
     assert await ips(resolver, "k") == ["192.0.2.1"]
     assert names.asked == ["k"]
@@ -336,6 +340,109 @@ async def test_closing_ends_the_threads(names: Names) -> None:
     resolver.close()
     ours[0].join(5)
     assert not ours[0].is_alive()
+
+
+async def test_the_number_of_a_zone_is_kept_of_what_is_looked_up_and_other_families_are_not() -> None:
+    def found(host: bytes, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+        return [(socket.AF_UNIX, type, 0, "", "/odd"), (socket.AF_INET6, type, 6, "", ("fe80::1", 0, 0, 7))]
+
+    resolver = Resolver(getaddrinfo=found)
+    assert [each.sockaddr for each in await resolver.addresses("k", 5000, 5)] == [("fe80::1", 5000, 0, 7)]
+    resolver.close()
+
+
+def test_the_systems_own_lookup_gives_a_zone_by_its_number_alone() -> None:
+    [found] = socket.getaddrinfo(b"fe80::1%lo", None, type=socket.SOCK_STREAM)
+    assert found[4] == ("fe80::1", 0, 0, socket.if_nametoindex("lo"))
+
+
+@pytest.mark.parametrize("number", sorted({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY}))
+async def test_a_name_server_that_knows_no_address_says_not_found(
+    names: Names, resolver: Resolver, number: int
+) -> None:
+    names.answers["k"] = socket.gaierror(number, "in the system's words")
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+
+
+async def test_what_the_system_lacks_for_a_lookup_is_told(names: Names, resolver: Resolver) -> None:
+    names.answers["k"] = OSError(errno.EMFILE, "Too many open files")  # how getaddrinfo's EAI_SYSTEM is raised
+    await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: too many open files in this process")
+
+
+async def test_a_name_that_was_not_found_is_not_known_any_better_while_the_name_servers_fail(
+    names: Names, resolver: Resolver
+) -> None:
+    names.answers["k"] = NOT_FOUND
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+    names.answers["k"] = SERVERS_FAIL
+    names.now = 2
+    await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: the name servers do not answer, or fail")
+
+
+async def test_only_a_name_that_was_found_is_known(names: Names, resolver: Resolver) -> None:
+    assert resolver.known("k", 5000) is None
+    names.answers["k"] = NOT_FOUND
+    await expect(resolver, "k", VimStatus.UNREACHABLE, "name not found")
+    assert resolver.known("k", 5000) is None
+    names.answers["k"] = ["192.0.2.1"]
+    names.now = 2
+    await ips(resolver, "k")
+    assert resolver.known("k", 5000) == ([Address(socket.AF_INET, ("192.0.2.1", 5000))], 62)
+
+
+async def test_no_more_names_are_kept_than_allowed_and_the_latest_are(
+    names: Names, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolving, "NAMES_MAX", 2)
+    names.answers.update((name, ["192.0.2.1"]) for name in "abc")
+    for now, name in ((0, "a"), (0, "b"), (60, "a"), (60, "c")):
+        names.now = now
+        await ips(resolver, name)
+        await quiet(resolver)
+    assert list(resolver._known) == ["a", "c"]
+
+
+@pytest.mark.parametrize("answer", [["192.0.2.1"], ZeroDivisionError()])
+async def test_closing_ends_the_waiting_for_a_name_and_what_comes_later_is_no_error(
+    names: Names, answer: list[str] | Exception
+) -> None:
+    loop, wrong = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, context: wrong.append(context))
+    resolver = Resolver(getaddrinfo=names.getaddrinfo)
+    names.answers["k"] = answer
+    names.running.clear()
+    waiting = asyncio.ensure_future(ips(resolver, "k", 60))
+    await eventually(lambda: names.asked)
+    resolver.close()
+    await asyncio.wait([waiting], timeout=5)
+    assert waiting.cancelled()
+    names.running.set()
+    await quiet(resolver)
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("family", "sockaddr", "text"),
+    [
+        (socket.AF_INET, ("192.0.2.1", 80), "192.0.2.1:80"),
+        (socket.AF_INET6, ("2001:db8::1", 80, 0, 0), "[2001:db8::1]:80"),
+        (socket.AF_INET6, ("fe80::1", 80, 0, 7), "[fe80::1%7]:80"),
+    ],
+)
+def test_an_address_is_written_as_in_a_url(family: socket.AddressFamily, sockaddr: Any, text: str) -> None:
+    assert str(Address(family, sockaddr)) == text
+
+
+def test_a_source_address_is_bound_to_a_port_of_the_systems_choice() -> None:
+    assert bind_address("192.0.2.1") == Address(socket.AF_INET, ("192.0.2.1", 0))
+    with pytest.raises(ValueError, match=r"not an address: 'vim\.test'"):
+        bind_address("vim.test")
+
+
+def test_the_address_in_an_auth_url_is_remembered_unless_it_has_a_zone() -> None:
+    assert literal_in("http://192.0.2.1:80") == (Address(socket.AF_INET, ("192.0.2.1", 80)),)
+    assert literal_in("http://[fe80::1%25lo]:80") is None, "its number may change"
+    assert literal_in("http://vim.test:80") is None
 
 
 async def expect(resolver: Resolver, host: str, status: VimStatus, reason: str, timeout_s: float = 5) -> None:

@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_opened_is_named(authority: Authority, setting: st
 
 
 @pytest.mark.parametrize(
-    ("gone", "word"), [("ca_file", "ca_file"), ("client_cert_file", "client_cert_file or its key")]
+    ("gone", "named"), [("ca_file", "ca_file"), ("client_cert_file", "client_cert_file or its key")]
 )
 def test_a_file_that_goes_away_meanwhile_is_named(authority: Authority, gone: str, named: str) -> None:
     certificate, key = authority.sign("client")

@@ -194,7 +194,7 @@ def _hosts(found: list[tuple[Any, ...]]) -> tuple[_Host, ...]:
     by_family: dict[socket.AddressFamily, dict[_Host, None]] = {}
     for family, _, _, _, sockaddr in found:
         if family in (socket.AF_INET, socket.AF_INET6):
-            host = _Host(family, sockaddr[0].partition("%")[0], sockaddr[3] if len(sockaddr) == 4 else 0)
+            host = _Host(family, sockaddr[0], sockaddr[3] if len(sockaddr) == 4 else 0)
             by_family.setdefault(family, {})[host] = None
     in_turn = chain.from_iterable(zip_longest(*by_family.values()))
     return tuple(host for host in in_turn if host is not None)[:ADDRESSES_MAX]
