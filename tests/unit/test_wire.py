@@ -1,0 +1,95 @@
+"""What a probe's way keeps account of: the time of each phase, and the time that is not the VIM's."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vimmon.actions.probing.wire import Wire
+from vimmon.probes import TcpProbe, Trace
+
+PHASES = ("name", "connect", "tls", "answer")
+
+
+class Clock:
+    """The prober's, and the loop's."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def begun(clock: Clock, trace: Trace | None) -> Wire:
+    shared: Any = SimpleNamespace(loop=clock, clock=clock.time)
+    return Wire(TcpProbe(auth_url="http://192.0.2.1:5000", timeout_s=5), shared, trace)
+
+
+def test_each_phase_begins_where_the_one_before_ended(clock: Clock) -> None:
+    trace = Trace()
+    mine = begun(clock, trace)
+    for phase, lasted_s in zip(PHASES, (1, 2, 4, 8), strict=True):
+        clock.now += lasted_s
+        mine.ended(phase)
+    assert (trace.name_ms, trace.connect_ms, trace.tls_ms, trace.answer_ms) == (1000, 2000, 4000, 8000)
+
+
+def test_a_second_look_is_not_counted_and_what_follows_it_begins_after_it(clock: Clock) -> None:
+    trace = Trace()
+    mine = begun(clock, trace)
+    for lasted_s in (1, 2):
+        clock.now += lasted_s
+        mine.ended("connect")
+    assert trace.connect_ms == 1000
+    clock.now += 4
+    mine.ended("tls")
+    assert trace.tls_ms == 4000
+
+
+def test_of_the_phases_that_were_not_ended_the_first_is_told_with_how_long_it_lasted(clock: Clock) -> None:
+    trace = Trace()
+    mine = begun(clock, trace)
+    clock.now += 1
+    mine.ended("name")
+    clock.now += 2
+    mine.stopped(PHASES)
+    assert (trace.unfinished, trace.unfinished_ms) == ("connect", 2000)
+
+
+def test_where_all_phases_were_ended_none_is_told(clock: Clock) -> None:
+    trace = Trace()
+    mine = begun(clock, trace)
+    mine.ended("name")
+    mine.stopped(("name",))
+    assert (trace.unfinished, trace.unfinished_ms) == (None, None)
+
+
+def test_time_that_stands_still_counts_for_no_phase_and_not_against_the_vim(clock: Clock) -> None:
+    trace = Trace()
+    mine = begun(clock, trace)
+    clock.now += 1
+    with contextlib.suppress(ZeroDivisionError), mine.paused():
+        clock.now += 60
+        raise ZeroDivisionError
+    assert (mine.paused_s, mine.ends_at, mine.left_s) == (60, 165, 4)
+    with mine.paused():
+        clock.now += 10
+    clock.now += 2
+    mine.ended("name")
+    assert (mine.paused_s, mine.left_s, trace.name_ms) == (70, 2, 3000)
+    clock.now += 30
+    assert mine.left_s == 0
+
+
+def test_without_a_trace_nothing_is_noted(clock: Clock) -> None:
+    mine = begun(clock, None)
+    mine.ended("name")
+    mine.stopped(PHASES)
+    assert mine.trace is None
