@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.bench import REPLIES, Bench, update_vim
 from vimmon.conductor.requests import BATCH_MAX_BYTES, DEAD_MAX
+from vimmon.lease.commands import Commands
 from vimmon.lease.view import LeaseView
 from vimmon.messages import REQUEST_MAX_BYTES
 
@@ -31,9 +32,9 @@ def test_no_batch_holds_more_than_a_few_mib(bench: Bench) -> None:
     taken = []
     while batch := bench.requests.take(100, block_s=0.01):
         taken.append(sum(map(len, batch.requests)))
-        with bench.redis.pipeline() as pipeline:
-            bench.requests.acknowledge(pipeline, batch)
-            pipeline.execute()
+        commands = Commands(bench.redis)
+        bench.requests.acknowledge(commands, batch)
+        commands.run()
     assert max(taken) <= BATCH_MAX_BYTES
     assert len(taken) == 6
     bench.push(b"x" * 2 * BATCH_MAX_BYTES)  # alone, it must get through all the same

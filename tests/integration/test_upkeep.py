@@ -10,6 +10,7 @@ from rq.job import JobStatus
 from tests.integration.bench import Bench, update_vim, upkeep
 from tests.support.polling import until
 from vimmon.conductor.presence import Presence
+from vimmon.lease.commands import Commands
 from vimmon.mistral.queue import START, STOP, JobQueue
 
 
@@ -54,7 +55,9 @@ def test_an_acknowledgement_that_is_sent_twice_deletes_its_own_batch_and_no_othe
     assert first is not None
     assert second is not None
     for _ in range(2):
-        bench.requests.acknowledge(bench.redis, first)
+        commands = Commands(bench.redis)
+        bench.requests.acknowledge(commands, first)
+        commands.run()
     assert (second.requests, bench.redis.lrange(second.taken, 0, -1)) == ((b"2",), [b"2"])
     assert bench.redis.zrange(bench.keys.taken_index, 0, -1) == [second.taken.encode()]
 

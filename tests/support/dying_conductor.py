@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 from redis import Redis
-from redis.client import Pipeline
 from sqlalchemy import event
 
 from tests.integration.bench import Bench
 from tests.support.statements import executed
+from vimmon.lease.commands import Commands
 from vimmon.registry.database import open_engine
 from vimmon.settings import load_settings
 
@@ -39,12 +39,10 @@ class Steps:
 
 
 def count_redis(steps: Steps) -> None:
-    for owner, name in ((Redis, "execute_command"), (Pipeline, "execute")):
+    for owner, name in ((Redis, "execute_command"), (Commands, "run")):
         original = getattr(owner, name)
 
         def stepped(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
-            if isinstance(self, Pipeline) and original.__name__ == "execute_command":
-                return original(self, *args, **kwargs)  # only queued
             steps.begin()
             result = original(self, *args, **kwargs)
             steps.end()

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import orjson
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 
+from vimmon.lease.commands import Commands
 from vimmon.lease.keys import Keys
 from vimmon.log import Events, event
 
@@ -39,16 +39,21 @@ end
 
 def announce(redis: Redis, keys: Keys, changes: Sequence[Change]) -> None:
     """Best effort: a Redis that is away does not hear of it."""
-    pipeline = redis.pipeline(transaction=False)
-    queue_announcement(pipeline, keys, changes)
+    commands = Commands(redis)
+    queue_events(commands, keys, changes)
+    log_changes(changes)
     try:
-        pipeline.execute(raise_on_error=False)
+        commands.run()
     except RedisError as trouble:
         log.info(event("events_not_sent", error=trouble))
 
 
-def queue_announcement(pipeline: Pipeline, keys: Keys, changes: Sequence[Change]) -> None:
-    """The same with the other commands of a pipeline: one more, however many changes there are."""
+def queue_events(commands: Commands, keys: Keys, changes: Sequence[Change]) -> None:
+    """For the stream, with other commands: one more, however many changes there are."""
+    if changes:
+        commands.add("EVAL", ADD, 1, keys.events, EVENTS_MAX, orjson.dumps([*map(list, changes)]))
+
+
+def log_changes(changes: Sequence[Change]) -> None:
     if changes:
         log.info(Events("status_changed", Change._fields, changes))
-        pipeline.eval(ADD, 1, keys.events, str(EVENTS_MAX), orjson.dumps([[*change] for change in changes]))

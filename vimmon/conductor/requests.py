@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 
+from vimmon.lease.commands import Commands
 from vimmon.lease.keys import Keys
 from vimmon.messages import REQUEST_MAX_BYTES
 
@@ -88,18 +88,18 @@ class RequestList:
 
     def take(self, most: int, *, block_s: float) -> Batch | None:
         """Up to `most` of the oldest requests; None when none came within `block_s`."""
-        pipeline = self._redis.pipeline(transaction=False)
-        taken = self.queue_take(pipeline, most, block_s=block_s)
-        return self.taken(taken, pipeline.execute(raise_on_error=False))
+        commands = Commands(self._redis)
+        taken = self.queue_take(commands, most, block_s=block_s)
+        return self.taken(taken, commands.run())
 
-    def queue_take(self, pipeline: Pipeline, most: int, *, block_s: float) -> str:
-        """The same behind the other commands of a pipeline, which are carried out before anything is waited for. Its
-        results belong to `taken`, with the name that is returned."""
+    def queue_take(self, commands: Commands, most: int, *, block_s: float) -> str:
+        """The same behind other commands, which are carried out before anything is waited for. Its answers belong to
+        `taken`, with the name that is returned."""
         requests, index = self._keys.requests, self._keys.taken_index
         taken = self._keys.taken(self._conductor_id, secrets.token_hex(8))
         # Put back to where it was: this only waits. What takes is one script, which is carried out whole or not at all.
-        pipeline.blmove(requests, requests, block_s, "LEFT", "LEFT")  # type: ignore[arg-type]  # a fraction is fine
-        pipeline.eval(TAKE, 3, requests, taken, index, str(most), str(BATCH_MAX_BYTES))
+        commands.add("BLMOVE", requests, requests, "LEFT", "LEFT", block_s)
+        commands.add("EVAL", TAKE, 3, requests, taken, index, most, BATCH_MAX_BYTES)
         return taken
 
     @staticmethod
@@ -116,15 +116,15 @@ class RequestList:
         count, _, request = raw[0][1:].partition(b" ")
         return Batch(taken, (request,), now_ms, int(count) if count.isdigit() and len(count) <= DIGITS_MAX else 0)
 
-    def acknowledge(self, pipeline: Any, batch: Batch) -> None:
-        """Deletes just this batch, at the end of the pipeline that answers it."""
-        pipeline.delete(batch.taken)
-        pipeline.zrem(self._keys.taken_index, batch.taken)
+    def acknowledge(self, commands: Commands, batch: Batch) -> None:
+        """Deletes just this batch, behind what answers it."""
+        commands.add("DEL", batch.taken)
+        commands.add("ZREM", self._keys.taken_index, batch.taken)
 
-    def bury(self, pipeline: Any, request: bytes) -> None:
+    def bury(self, commands: Commands, request: bytes) -> None:
         """Puts a request that cannot be handled where an operator finds it; of one that is too long, the beginning."""
-        pipeline.lpush(self._keys.dead, request[:REQUEST_MAX_BYTES])
-        pipeline.ltrim(self._keys.dead, 0, DEAD_MAX - 1)
+        commands.add("LPUSH", self._keys.dead, request[:REQUEST_MAX_BYTES])
+        commands.add("LTRIM", self._keys.dead, 0, DEAD_MAX - 1)
 
     def give_back(self, taken: str, *, died: bool) -> int:
         """Moves a taken-list back in front of the waiting ones. Returns how many requests it held.

@@ -9,16 +9,17 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from vimmon.conductor.events import queue_announcement
+from vimmon.conductor.events import log_changes, queue_events
 from vimmon.conductor.methods import METHODS
 from vimmon.conductor.requests import DEATHS_MAX, Batch, RequestList
 from vimmon.conductor.tally import Tally
+from vimmon.lease.commands import Commands
 from vimmon.lease.connection import AWAY, LONGEST_BLOCK_S
 from vimmon.lease.keys import Keys
 from vimmon.lease.store import LeaseStore
@@ -65,13 +66,14 @@ class Server:
         self._keys = keys
         self._batch = batch
         self._tally = tally or Tally()
+        self._untold: list[Callable[[], object]] = []  # what keeps nobody waiting: lines of the log, and counts
 
     def serve(self, stop: threading.Event, *, pause: Callable[[float], object] | None = None) -> None:
         """Serves until `stop` is set, and then only finishes the batch in hand. Redis may come and go meanwhile."""
         away_since: float | None = None
-        answers = self._pipeline()
+        answers = Commands(self._redis)
         while not stop.is_set():
-            begun, answers = answers, self._pipeline()
+            begun, answers = answers, Commands(self._redis)
             try:
                 batch = self._take(begun, block_s=min(1.0, LONGEST_BLOCK_S))
                 if batch is not None:
@@ -80,14 +82,14 @@ class Server:
                 if away_since is None:
                     log.warning(event("redis_away", error=trouble))
                     away_since = self._tally.clock()
-                answers = self._pipeline()
+                answers = Commands(self._redis)
                 (pause or stop.wait)(PAUSE_S)
             except RedisError as refused:
                 log.error(event("redis_refused", error=refused))
                 with contextlib.suppress(RedisError):
                     if odd := self._requests.mend():
                         log.error(event("keys_of_another_type_deleted", keys=",".join(odd)))
-                answers = self._pipeline()
+                answers = Commands(self._redis)
                 (pause or stop.wait)(PAUSE_S)
             else:
                 if away_since is not None:
@@ -98,30 +100,33 @@ class Server:
 
     def serve_once(self, *, block_s: float) -> int:
         """Takes one batch and answers it. Returns how many requests it held."""
-        batch = self._take(self._pipeline(), block_s=block_s)
+        batch = self._take(Commands(self._redis), block_s=block_s)
         if batch is None:
             return 0
-        answers = self._pipeline()
+        answers = Commands(self._redis)
         self._handle(batch, answers)
         self._send(answers)
         return len(batch.requests)
 
-    def _pipeline(self) -> Pipeline:
-        return self._redis.pipeline(transaction=False)
-
-    def _take(self, answers: Pipeline, *, block_s: float) -> Batch | None:
+    def _take(self, answers: Commands, *, block_s: float) -> Batch | None:
         """Answers the last batch, and takes the next: in one go, as the one who asked often has more to say."""
         number = len(answers)
         taken = self._requests.queue_take(answers, self._batch, block_s=block_s)
-        results = answers.execute(raise_on_error=False)
+        results = answers.run(self._tell)
         _complain(results[:number])
         return self._requests.taken(taken, results[number:])
 
-    def _send(self, answers: Pipeline) -> None:
-        _complain(answers.execute(raise_on_error=False))
+    def _send(self, answers: Commands) -> None:
+        _complain(answers.run(self._tell))
 
-    def _handle(self, batch: Batch, answers: Pipeline) -> None:
-        """Puts into the pipeline what the cache shall know, the answers, and after them that the batch is done."""
+    def _tell(self) -> None:
+        """Of the batch whose answers are on their way: whoever called works meanwhile."""
+        untold, self._untold = self._untold, []
+        for tell in untold:
+            tell()
+
+    def _handle(self, batch: Batch, answers: Commands) -> None:
+        """Adds what the cache shall know, the answers, and after them that the batch is done."""
         began_s = self._tally.clock()
         if batch.deaths >= DEATHS_MAX:
             self._bury(batch, answers)
@@ -149,13 +154,16 @@ class Server:
             for request, outcome in zip(requests, outcomes.answers, strict=True):
                 if request.reply_to is not None:
                     replies[request.reply_to].append(_reply(request, outcome))
-            queue_announcement(answers, self._keys, outcomes.changes)
-            self._tally.answered(outcomes.answers)
-            self._tally.changed(outcomes.changes)
+            queue_events(answers, self._keys, outcomes.changes)
+            self._untold += (
+                partial(log_changes, outcomes.changes),
+                partial(self._tally.answered, outcomes.answers),
+                partial(self._tally.changed, outcomes.changes),
+            )
         if refused:
             log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
         self._finish(answers, batch, replies, refused)
-        self._tally.batch(len(batch.requests), began_s)
+        self._untold.append(partial(self._tally.batch, len(batch.requests), began_s))
 
     def _read(self, raw: bytes) -> Call:
         request = read_request(raw, replies_prefix=self._keys.replies_prefix)
@@ -165,16 +173,16 @@ class Server:
         return request
 
     def _finish(
-        self, pipeline: Pipeline, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]
+        self, commands: Commands, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]
     ) -> None:
         for reply_to, bodies in replies.items():
-            pipeline.rpush(reply_to, *bodies)
-            pipeline.expire(reply_to, REPLY_TTL_S, nx=True)  # one that nobody empties ends, however much comes
+            commands.add("RPUSH", reply_to, *bodies)
+            commands.add("EXPIRE", reply_to, REPLY_TTL_S, "NX")  # one that nobody empties ends, however much comes
         for raw in refused:
-            self._requests.bury(pipeline, raw)
-        self._requests.acknowledge(pipeline, batch)
+            self._requests.bury(commands, raw)
+        self._requests.acknowledge(commands, batch)
 
-    def _bury(self, batch: Batch, answers: Pipeline) -> None:
+    def _bury(self, batch: Batch, answers: Commands) -> None:
         """Three conductors were lost over this request alone: nobody shall try it again."""
         raw = batch.requests[0]
         log.error(event("request_buried", reason="conductors died handling it", deaths=batch.deaths))

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
-from redis.client import Pipeline
 
+from vimmon.lease.commands import Commands, ask
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, parse_lease, parse_status
 
@@ -91,17 +91,17 @@ class LeaseStore:
 
     def queue_advance(
         self,
-        pipeline: Pipeline,
+        commands: Commands,
         leases: Mapping[str, Lease],
         statuses: Mapping[str, CommittedStatus],
         *,
         as_of_ms: int,
     ) -> None:
-        """The same with the other commands of a pipeline, whole: a Redis that forgot the script would not stop those
-        behind it."""
+        """The same with other commands, and with the whole script: a Redis that forgot it would not stop those behind
+        it."""
         if leases or statuses:
             keys, args = self._advance_of(leases, statuses, as_of_ms)
-            pipeline.eval(ADVANCE, len(keys), *keys, *args)
+            commands.add("EVAL", ADVANCE, len(keys), *keys, *args)
 
     def _advance_of(
         self, leases: Mapping[str, Lease], statuses: Mapping[str, CommittedStatus], as_of_ms: int
@@ -120,7 +120,7 @@ class LeaseStore:
             return []
         lease, status = self._keys.lease(""), self._keys.status("")
         keys = [lease + vim_id for vim_id in vim_ids] + [status + vim_id for vim_id in vim_ids]
-        values = cast(list[bytes | None], self._redis.mget(keys))
+        values = cast(list[bytes | None], ask(self._redis, "MGET", *keys))
         return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
 
 
