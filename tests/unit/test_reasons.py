@@ -136,7 +136,7 @@ def test_what_ended_an_exchange_is_told_as_far_as_it_is_known() -> None:
 
 
 def test_an_error_without_a_number_is_not_held_against_the_vim() -> None:
-    assert reasons.of_connecting([OSError("odd")]).status == VimStatus.UNKNOWN
+    assert reasons.of_connecting([OSError("odd")]) == reasons.cannot_probe("connecting failed")
 
 
 @pytest.mark.parametrize("order", [1, -1])

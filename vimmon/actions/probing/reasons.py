@@ -114,11 +114,11 @@ def no_answer(timeout_s: float) -> Outcome:
 
 
 def of_connecting(errors: Sequence[OSError]) -> Outcome:
-    """What the failed attempts, one for each address, say together: the wire's trouble before our own.
+    """What the failed attempts, one for each address and at least one, say together: the wire's trouble before our own.
 
     But a shortage of ours comes first: an address that could not be asked for want of it may well have answered.
     """
-    numbers = [error.errno or 0 for error in errors]
+    numbers = [error.errno for error in errors]
     for number in SHORTAGES:
         if number in numbers:
             return cannot_probe(OUR_OWN[number])
@@ -129,7 +129,7 @@ def of_connecting(errors: Sequence[OSError]) -> Outcome:
     for number, words in OUR_OWN.items():
         if number in numbers:
             return cannot_probe(words)
-    return cannot_probe(os.strerror(numbers[0]) if numbers and numbers[0] else "connecting failed")
+    return cannot_probe(os.strerror(numbers[0]) if numbers[0] else "connecting failed")
 
 
 def of_tls(error: OSError) -> Outcome:
