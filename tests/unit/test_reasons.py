@@ -3,6 +3,7 @@
 import errno
 import os
 import ssl
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -170,6 +171,15 @@ def test_a_certificate_problem_without_words_of_ours_gets_openssls() -> None:
 
 def test_a_reason_is_printable_and_short() -> None:
     assert reasons.unreachable("a\x1b[31m\n" + "x" * 300).reason == "a?[31m?" + "x" * 193
+    assert reasons.unreachable("x" * 300).reason == "x" * 200
+
+
+def test_a_certificate_that_expires_now_has_expired_and_one_that_does_later_was_not_the_one() -> None:
+    now = datetime(2026, 4, 30, 12, tzinfo=UTC)
+    expired = reasons.unreachable("certificate expired on 2026-04-30")
+    assert reasons.certificate_expired(now, now=now) == expired
+    later = reasons.certificate_expired(now, now=now - timedelta(seconds=1))
+    assert later == reasons.unreachable("a certificate in its chain expired")
 
 
 def test_a_round_trip_is_whole_milliseconds_and_at_least_one() -> None:
