@@ -15,8 +15,9 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from tests.support.polling import eventually
+from vimmon.actions import client as calling_side
 from vimmon.actions.client import Caller
-from vimmon.actions.connection import connect
+from vimmon.actions.connection import ask, connect
 from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
@@ -227,31 +228,32 @@ async def test_only_the_newest_status_of_a_vim_is_kept(caller: Caller, conductor
     assert heard == [(update(seq=3), Answer(status="REACHABLE"))]
 
 
-def while_sending(caller: Caller, act: Callable[[], None]) -> None:
+def while_sending(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Has something happen while the next call is on its way to Redis."""
-    redis: Any = caller._redis
-    send = redis.rpush
 
-    async def send_and_act(*arguments: Any) -> Any:
-        redis.rpush = send
-        act()
-        return await send(*arguments)
+    async def send_and_act(client: AsyncRedis, *words: Any) -> Any:
+        if words[0] == "RPUSH":
+            monkeypatch.setattr(calling_side, "ask", ask)
+            act()
+        return await ask(client, *words)
 
-    redis.rpush = send_and_act
+    monkeypatch.setattr(calling_side, "ask", send_and_act)
 
 
 async def test_what_is_said_while_an_older_status_is_on_its_way_does_not_wait(
-    redis_server: RedisServer, conductor: Conductor, heard: Heard
+    redis_server: RedisServer, conductor: Conductor, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with calling(redis_server.url, heard, first_retry_s=60) as caller:
-        while_sending(caller, lambda: caller.say(update(seq=2)))
+        while_sending(monkeypatch, lambda: caller.say(update(seq=2)))
         caller.say(update(seq=1))
         sent = await conductor.has_taken(2)
         assert [one["params"]["seq"] for one in sent] == [1, 2]
 
 
-async def test_what_is_forgotten_on_its_way_is_not_sent_again(caller: Caller, conductor: Conductor) -> None:
-    while_sending(caller, lambda: caller.forget("tokyo"))
+async def test_what_is_forgotten_on_its_way_is_not_sent_again(
+    caller: Caller, conductor: Conductor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while_sending(monkeypatch, lambda: caller.forget("tokyo"))
     caller.say(update())
     await conductor.has_taken(1)
     caller.say(update("osaka"))

@@ -93,6 +93,21 @@ def test_a_lying_status_of_the_same_seq_is_corrected(store: LeaseStore) -> None:
     assert store.advance({}, {VIM: status(2, 5)}, as_of_ms=now) == 1
 
 
+def test_of_thousands_that_are_written_at_once_none_goes_back_and_none_stands_in_the_way(
+    store: LeaseStore, redis: Redis
+) -> None:
+    leases = {f"v{number}": Lease(7, f"a{number}") for number in range(1700)}
+    statuses = {vim_id: status(7, 2) for vim_id in leases}
+    newer = ("v0", "v999", "v1000", "v1699")
+    for vim_id in newer:
+        store.advance({vim_id: Lease(8, "new")}, {vim_id: status(8, 1)}, as_of_ms=store.now_ms())
+    redis.rpush("vimmon:lease:v1001", "of another type")
+    assert store.advance(leases, statuses, as_of_ms=store.now_ms()) == 2 * (1700 - len(newer))
+    for vim_id, cached in zip(leases, store.read(list(leases)), strict=True):
+        expected = (Lease(8, "new"), status(8, 1)) if vim_id in newer else (leases[vim_id], statuses[vim_id])
+        assert cached == expected
+
+
 def test_what_was_read_more_than_a_minute_ago_is_not_written(store: LeaseStore, redis: Redis) -> None:
     """The newer lease that would have refused it may have expired since."""
     assert store.advance({VIM: Lease(7, "a")}, {}, as_of_ms=store.now_ms() - 61_000) is None

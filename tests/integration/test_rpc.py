@@ -8,6 +8,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from tests.integration.bench import REPLIES, Bench, update_vim
+from vimmon.conductor import events
 from vimmon.registry.database import open_engine
 
 HOLDER = "executor-1:42:aa:bb"
@@ -303,3 +304,15 @@ def test_redis_cli_can_make_the_call(bench: Bench) -> None:
     )
     assert bench.ask(request.encode())["result"] == {"status": "UNREACHABLE"}
     assert bench.row(vim)["holder"] == "anonymous"
+
+
+def test_the_stream_of_events_keeps_about_the_latest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis lets whole nodes of a hundred go."""
+    monkeypatch.setattr(events, "EVENTS_MAX", 100)
+    vims = [bench.registered(f"vim-{number}") for number in range(40)]
+    for seq in range(1, 11):
+        bench.push(*[update_vim(vim, ("UNREACHABLE", "REACHABLE")[seq % 2], seq=seq) for vim in vims])
+        bench.serve()
+    assert 100 <= bench.redis.xlen(bench.keys.events) <= 240
+    ((_, newest),) = cast(Any, bench.redis.xrevrange(bench.keys.events, count=1))
+    assert (newest[b"old"], newest[b"new"]) == (b"REACHABLE", b"UNREACHABLE")

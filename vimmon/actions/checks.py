@@ -9,10 +9,10 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-from hiredis import pack_command
 from redis.asyncio import Redis
 
 from vimmon.actions.client import PAUSE_S
+from vimmon.actions.connection import ask
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 
@@ -68,17 +68,7 @@ async def read_leases(redis: Redis, keys: Keys, vim_ids: Sequence[str]) -> list[
     lease, status = keys.lease(""), keys.status("")
     for start in range(0, len(vim_ids), BULK):
         some = vim_ids[start : start + BULK]
-        values = await _mget(redis, [name for vim_id in some for name in (lease + vim_id, status + vim_id)])
+        names = [name for vim_id in some for name in (lease + vim_id, status + vim_id)]
+        values = cast(list[bytes | None], await ask(redis, "MGET", *names))
         found += zip(some, values[::2], values[1::2], strict=True)
     return found
-
-
-async def _mget(redis: Redis, names: list[str]) -> list[bytes | None]:
-    """MGET, as the client would send it: its asyncio side puts commands together in Python, which costs more than all
-    else here. A connection on which something goes wrong, a cancellation included, closes by itself."""
-    connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py has no types here
-    try:
-        await connection.send_packed_command(pack_command(("MGET", *names)))  # type: ignore[arg-type]  # str is fine
-        return cast(list[bytes | None], await connection.read_response())
-    finally:
-        await redis.connection_pool.release(connection)

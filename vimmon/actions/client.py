@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from vimmon.actions.connection import LONGEST_BLOCK_S
+from vimmon.actions.connection import LONGEST_BLOCK_S, ask
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.messages import Answer, CallFailed, UpdateVim, call, read_reply
@@ -167,9 +167,10 @@ class Caller:
         some = [self._pending[vim_id] for vim_id in islice(self._due, BULK)]
         bodies = [call(one.request_id, one.update, reply_to=self._reply_to, expires_at=expires_at) for one in some]
         if bodies:  # unless all were forgotten meanwhile
-            self._waiting = await self._redis.rpush(self._keys.requests, *bodies)
+            self._waiting = cast(int, await ask(self._redis, "RPUSH", self._keys.requests, *bodies))
+        now = self._clock()
         for pending in some:
-            self._sent(pending)
+            self._sent(pending, now)
 
     async def _ask(self) -> None:
         """How many requests wait, and what time it is: Redis's clock is the only one that all parts share."""
@@ -203,8 +204,8 @@ class Caller:
             heappop(retries)
         return retries[0] if retries else None
 
-    def _sent(self, pending: _Pending) -> None:
-        vim_id, now = pending.update.vim_id, self._clock()
+    def _sent(self, pending: _Pending, now: float) -> None:
+        vim_id = pending.update.vim_id
         if self._pending.get(vim_id) is not pending:
             return  # answered, forgotten, or said anew while it was on its way
         self._due.pop(vim_id, None)
@@ -213,7 +214,7 @@ class Caller:
         pending.wait_s = min(2 * pending.wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:
-        popped = await self._redis.blmpop(LONGEST_BLOCK_S, 1, self._reply_to, direction="LEFT", count=BULK)
+        popped = await ask(self._redis, "BLMPOP", LONGEST_BLOCK_S, 1, self._reply_to, "LEFT", "COUNT", BULK)
         for raw in cast(list[bytes], popped[1]) if popped else ():
             try:
                 request_id, reply = read_reply(raw)

@@ -32,8 +32,9 @@ class Change(NamedTuple):
 PAIRS = ", ".join(f"'{field}', change[{number}]" for number, field in enumerate(Change._fields, 1))
 ADD = f"""
 for _, change in ipairs(cjson.decode(ARGV[2])) do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', {PAIRS})
+  redis.call('XADD', KEYS[1], '*', {PAIRS})
 end
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1])
 """
 
 

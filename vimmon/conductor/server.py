@@ -64,6 +64,7 @@ class Server:
         self._vims = vims
         self._redis = redis
         self._keys = keys
+        self._replies_prefix = keys.replies_prefix
         self._batch = batch
         self._tally = tally or Tally()
         self._untold: list[Callable[[], object]] = []  # what keeps nobody waiting: lines of the log, and counts
@@ -166,7 +167,7 @@ class Server:
         self._untold.append(partial(self._tally.batch, len(batch.requests), began_s))
 
     def _read(self, raw: bytes) -> Call:
-        request = read_request(raw, replies_prefix=self._keys.replies_prefix)
+        request = read_request(raw, replies_prefix=self._replies_prefix)
         if request.method not in METHODS:
             known = ", ".join(METHODS)
             raise Refusal(UNKNOWN_METHOD, f"method: not one of {known}", id=request.id, reply_to=request.reply_to)

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from operator import attrgetter
 from typing import Final, cast
 
 from redis import Redis
@@ -25,6 +26,7 @@ ACTIONS: Final = ("restart", "start", "unknown")
 SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MICRO: Final = 1_000_000  # Redis adds whole numbers without losing any
+NEW = attrgetter("new")
 ENDED_MS: Final = "reconcile_ended_ms"
 
 
@@ -45,10 +47,14 @@ class Tally:
         self.add({f"calls:{outcome}": count})
 
     def answered(self, answers: Sequence[Answer | Refusal]) -> None:
-        self.add({f"calls:{outcome}": count for outcome, count in Counter(map(_outcome, answers)).items()})
+        counts: Counter[str] = Counter()
+        one_of = dict(zip(map(id, answers), answers, strict=True))  # those that are alike are mostly the same object
+        for which, count in Counter(map(id, answers)).items():
+            counts[f"calls:{_outcome(one_of[which])}"] += count
+        self.add(counts)
 
     def changed(self, changes: Sequence[Change]) -> None:
-        self.add({f"changes:{new}": count for new, count in Counter(change.new for change in changes).items()})
+        self.add({f"changes:{new}": count for new, count in Counter(map(NEW, changes)).items()})
 
     def batch(self, requests: int, began_s: float) -> None:
         """A batch of so many requests has been answered; it was taken at `began_s` of this tally's clock."""

@@ -22,16 +22,18 @@ OLDEST_READING_MS = 60_000
 ADVANCE = """
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2] > tonumber(ARGV[3]) then return -1 end
-local leases, advanced = tonumber(ARGV[4]), 0
+local leases, advanced, leap = tonumber(ARGV[4]), 0, tonumber(ARGV[5])
+local stood
 for i, key in ipairs(KEYS) do
-  local new, old = ARGV[5 + i], redis.pcall('GET', key)
+  local place = (i - 1) % 1000 + 1
+  if place == 1 then stood = redis.call('MGET', unpack(KEYS, i, math.min(i + 999, #KEYS))) end
+  local new, old = ARGV[5 + i], stood[place]
   local pattern = i <= leases and '^(%d+):.' or '^(%d+):(%d+):%u+:.'
   local generation, seq = string.match(new, pattern)
   local old_generation, old_seq
   if type(old) == 'string' then old_generation, old_seq = string.match(old, pattern) end
   if old_generation and #old_generation > 15 or old_seq and #old_seq > 15 then old_generation = nil end
   local ahead
-  local leap = tonumber(ARGV[5])
   if old_generation == nil or tonumber(old_generation) > tonumber(generation) + leap then
     ahead = false
   elseif tonumber(old_generation) ~= tonumber(generation) then

@@ -49,9 +49,10 @@ def check(reports: Sequence[Report]) -> None:
         if max(map(len, texts)) > limit or not is_plain("".join(texts)):
             for text in texts:
                 check_text(field, text, limit)
-    for report in reports:
-        if report.seq is not None:
-            check_seq(report.seq)
+    seqs = [report.seq for report in reports if report.seq is not None]
+    if seqs:
+        check_seq(min(seqs))
+        check_seq(max(seqs))
 
 
 def record(engine: Engine, reports: Sequence[Report]) -> list[Recorded]:
