@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vimmon.actions.connection import connect
@@ -31,7 +31,7 @@ class Measured(Host):
         self._said_at: dict[str, float] = {}
         began, say, due = self._metrics.began, self._caller.say, self._checks.due
 
-        def noted_began(late_s: Iterable[float]) -> None:
+        def noted_began(late_s: Sequence[float]) -> None:
             self._note("probe", late_s)
             began(late_s)
 

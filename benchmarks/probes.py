@@ -16,13 +16,14 @@ import time
 import urllib.parse
 import urllib.request
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from vimmon.actions.probing import Prober
+from vimmon.actions.probing.echo_peer import Peer
 from vimmon.embedded.process import free_port
 from vimmon.probes import IcmpProbe, Probe, parse_probe
 from vimmon.vim import VimStatus
@@ -70,15 +71,17 @@ async def our_echoes(prober: Prober, probes: list[Probe], count: int) -> float:
     """The same of echoes, asked as an executor asks: those of a slot in one go, by peers that were made before."""
     left, told_all = 0, asyncio.Event()
 
-    def told(found: float | Exception | None) -> None:
+    def replied(peers: Sequence[Peer], at: float) -> None:
         nonlocal left
-        if not isinstance(found, float):
-            raise SystemExit(f"error: {found or 'no reply'}")
-        left -= 1
+        left -= len(peers)
         if not left:
             told_all.set()
 
-    peers = [found[0] for probe in probes if isinstance(probe, IcmpProbe) and (found := prober.peer(probe, told))]
+    def failed(peer: Peer, why: Exception | None) -> None:
+        raise SystemExit(f"error: {why or 'no reply'}")
+
+    asker = prober.asker(replied, failed)
+    peers = [found[0] for probe in probes if isinstance(probe, IcmpProbe) and (found := prober.peer(probe, asker))]
     began = own_cpu_s()
     for first in range(0, count, AT_ONCE):
         left = AT_ONCE

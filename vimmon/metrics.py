@@ -4,8 +4,8 @@ It is read with distrust: what is not as it should be is left out, whatever else
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
 import orjson
@@ -88,11 +88,18 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def add_all(self, values: Iterable[float]) -> None:
-        bounds, counts = self._bounds, self._counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            self._sum += value
+    def add_all(self, values: Sequence[float]) -> None:
+        if len(values) <= len(self._bounds):
+            for value in values:
+                self.add(value)
+            return
+        ordered, before = sorted(values), 0
+        for number, bound in enumerate(self._bounds):
+            up_to = bisect_right(ordered, bound, before)
+            self._counts[number] += up_to - before
+            before = up_to
+        self._counts[-1] += len(ordered) - before
+        self._sum += sum(values)
 
     def spread(self) -> Spread:
         total = self._sum if math.isfinite(self._sum) else 0.0

@@ -53,6 +53,9 @@ class ScriptedProber:
         self.running = self.waiting = 0
         self.waits = Histogram(LAG_S)
 
+    def asker(self, *_: object) -> None:
+        """Nobody is asked by icmp."""
+
     def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
         self.asked[probe.auth_url] += 1
         if probe.auth_url in self.hang or "*" in self.hang:

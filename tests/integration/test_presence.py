@@ -65,6 +65,10 @@ async def executor(redis_server: RedisServer, redis: Redis) -> AsyncIterator[Exe
         yield running
 
 
+def saw(executor: Executor, vim_id: str) -> None:
+    executor.presence.saw([vim_id], asyncio.get_running_loop().time())
+
+
 def hash_of(redis: Redis, key: str) -> dict[str, str]:
     found: Any = redis.hgetall(key)
     return {field.decode(errors="replace"): value.decode() for field, value in found.items()}
@@ -119,7 +123,7 @@ async def test_living_executors_are_found_by_the_index(executor: Executor, redis
 async def test_every_key_dies_with_its_executor(redis_server: RedisServer, redis: Redis) -> None:
     async with living(redis_server.url, beat_s=0.1, ttl_s=0.6) as executor:
         executor.hold("tokyo")
-        executor.presence.saw("tokyo")
+        saw(executor, "tokyo")
         await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 3)
         redis.config_resetstat()
         await eventually(lambda: calls_of(redis, "zadd") >= 9)  # a life and a half
@@ -280,10 +284,10 @@ async def test_what_an_earlier_action_saw_does_not_count_for_the_next_one(
 
 async def test_a_vim_that_is_let_go_is_not_seen_any_more(executor: Executor, redis: Redis) -> None:
     executor.hold("tokyo", "osaka")
-    executor.presence.saw("tokyo")
-    executor.presence.saw("osaka")
+    saw(executor, "tokyo")
+    saw(executor, "osaka")
     await eventually(lambda: redis.hlen(SEEN) == 2)
-    executor.presence.saw("tokyo")
+    saw(executor, "tokyo")
     executor.let_go("tokyo")
     await eventually(lambda: list(hash_of(redis, HELD)) == ["osaka"])
     redis.config_resetstat()
@@ -298,7 +302,7 @@ async def test_what_a_redis_out_of_memory_cannot_be_told_anew_does_not_live_on(
     """Else its VIMs would seem to be held by somebody who does not look at them any more."""
     async with living(redis_server.url, ttl_s=0.5) as executor:
         executor.hold("tokyo")
-        executor.presence.saw("tokyo")
+        saw(executor, "tokyo")
         await eventually(lambda: redis.exists(KEY, HELD, SEEN) == 3)
         redis.config_set("maxmemory", 1)
         try:
@@ -319,13 +323,13 @@ async def test_it_is_back_when_redis_is(tmp_path: Path, caplog: pytest.LogCaptur
     with server:
         async with living(server.url) as executor:
             executor.hold("tokyo", "osaka")
-            executor.presence.saw("tokyo")
+            saw(executor, "tokyo")
             redis = Redis.from_url(server.url)
             await eventually(lambda: redis.hlen(HELD) == 2 and redis.exists(SEEN))
             server.stop()
             executor.let_go("osaka")
             executor.hold("kyoto")
-            executor.presence.saw("kyoto")
+            saw(executor, "kyoto")
             await eventually(lambda: "redis_away" in caplog.text)
             server.start()
             await eventually(lambda: hash_of(redis, HELD) == leases("tokyo", "kyoto"))
@@ -348,7 +352,7 @@ async def test_figures_that_cannot_be_made_keep_nobody_from_being_seen(executor:
     executor.hold("v")
     await eventually(lambda: redis.hget(HELD, "v") and redis.hget(SEEN, "v") and redis.exists(KEY))
     seen = redis.hget(SEEN, "v")
-    executor.presence.saw("v")
+    saw(executor, "v")
     await eventually(lambda: redis.hget(SEEN, "v") != seen)
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from tests.support.polling import eventually
 from tests.support.servers import DOWN, UNKNOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import CHANGE_AFTER_S, SLOT_S
-from vimmon.actions.probing.echo_socket import Peer
+from vimmon.actions.probing.echo_peer import Peer
 from vimmon.actions.probing.icmp import _forget, outcome_of
 from vimmon.actions.probing.reasons import Trouble
 from vimmon.actions.probing.resolver import Resolver
@@ -383,23 +383,30 @@ async def test_who_is_known_by_one_address_can_be_asked_without_a_task_as_long_a
         async with Prober(resolver=Resolver(getaddrinfo=addresses_of, clock=lambda: now), clock=lambda: now) as prober:
             one, two = (IcmpProbe(auth_url=f"http://{name}.test:5000") for name in ("one", "two"))
             only4 = IcmpProbe(auth_url="http://one.test:5000", ip_family=IpFamily.IPV4)
-            assert prober.peer(one, print) is None, "nobody has looked it up"
+            nobody = prober.asker(print, print)
+            assert prober.peer(one, nobody) is None, "nobody has looked it up"
             for probe in (one, two):
                 check(await prober.probe(probe), UP, "ICMP reply")
             for probe, until in ((one, now + 60), (icmp(), float("inf")), (icmp("::1"), float("inf"))):
-                peer, right_until = prober.peer(probe, print) or (None, 0.0)
+                peer, right_until = prober.peer(probe, nobody) or (None, 0.0)
                 assert peer is not None
                 assert right_until == until
             for probe in (two, only4, icmp(source="127.0.0.5")):
-                assert prober.peer(probe, print) is None
+                assert prober.peer(probe, nobody) is None
             now += 60
-            assert prober.peer(one, print) is None
+            assert prober.peer(one, nobody) is None
 
     await in_own_network(test)
 
 
 def peer_at(prober: Prober, probe: IcmpProbe, told: Callable[[float | Exception | None], None]) -> Peer:
-    found = prober.peer(probe, told)
+    """Who hears of the time that a reply took, or of what came instead."""
+
+    def replied(peers: Sequence[Peer], at: float) -> None:
+        for peer in peers:
+            told(at - peer.sent_at)
+
+    found = prober.peer(probe, prober.asker(replied, lambda _, why: told(why)))
     assert found is not None
     return found[0]
 

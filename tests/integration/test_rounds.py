@@ -33,7 +33,6 @@ class Bench:
     metrics: Metrics
     suspicion: Suspicion
     ended: list[Outcome | Exception] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
 
     @property
     def reached(self) -> int:
@@ -49,7 +48,6 @@ async def bench(*, settled: bool) -> AsyncIterator[Bench]:
         held = {"v": Lease(1, "a")}
         presence = Presence(Redis(), Keys("vimmon"), "me", held, metrics.fields, beat_s=10, ttl_s=30, seen_s=60)
         ended: list[Outcome | Exception] = []
-        again: list[str] = []
         rounds = Rounds(
             prober,
             presence,
@@ -57,7 +55,6 @@ async def bench(*, settled: bool) -> AsyncIterator[Bench]:
             suspicion,
             rng=random.Random(1),
             ended=lambda _, outcome: ended.append(outcome),
-            again=lambda _, reason: again.append(reason),
         )
         suspicion.saw("v", True, loop.time())
         rounds.add("v", PROBE)
@@ -69,7 +66,7 @@ async def bench(*, settled: bool) -> AsyncIterator[Bench]:
 
         turning = asyncio.create_task(turn())
         try:
-            yield Bench(rounds, presence, metrics, suspicion, ended, again)
+            yield Bench(rounds, presence, metrics, suspicion, ended)
         finally:
             turning.cancel()
             await rounds.end()
@@ -82,7 +79,7 @@ async def test_a_settled_vim_that_replies_is_only_counted_until_it_falls_silent(
             added_at = it.presence._seen.get("v", 0.0)
             await eventually(lambda: it.reached >= 3)
             assert it.ended == []
-            assert it.again[0] == "ICMP reply in 1 ms"
+            assert it.rounds.counted("v") == "ICMP reply in 1 ms"
             assert it.presence._seen["v"] > added_at
             assert sum(it.metrics._answers["icmp"].spread().counts) == it.reached
             assert sum(it.metrics._late.spread().counts) >= it.reached
@@ -102,6 +99,14 @@ async def test_each_reply_is_told_of_a_vim_that_is_not_settled_or_was_not_reache
             assert it.reached == 0
             it.rounds.settle("v", settled=True)
             await eventually(lambda: it.reached)
+            it.suspicion.forget("v", 0)
+            it.rounds.settle("v", settled=True)
+            told = len(it.ended)
+            await eventually(lambda: len(it.ended) > told)
+            it.suspicion.saw("v", True, 0)
+            it.rounds.settle("v", settled=True)
+            counted = it.reached
+            await eventually(lambda: it.reached > counted)
             it.suspicion.saw("v", False, 0)
             told = len(it.ended)
             await eventually(lambda: len(it.ended) > told)
@@ -175,11 +180,14 @@ async def test_who_is_asked_at_once_for_another_that_fails_is_asked_once_though_
     await in_own_network(test)
 
 
-async def test_the_time_of_a_reply_is_told_again_after_another_was_told_in_between() -> None:
+async def test_how_long_the_last_counted_reply_took_is_told_once_to_who_asks() -> None:
     async def test() -> None:
         async with bench(settled=True) as it:
-            await eventually(lambda: it.again == ["ICMP reply in 1 ms"])
-            it.rounds.settle("v", settled=True)
-            await eventually(lambda: len(it.again) > 1)
+            assert it.rounds.counted("v") is None
+            for _ in range(2):
+                before = it.reached
+                await eventually(lambda before=before: it.reached > before)  # type: ignore[misc]
+                assert it.rounds.counted("v") == "ICMP reply in 1 ms"
+                assert it.rounds.counted("v") is None
 
     await in_own_network(test)

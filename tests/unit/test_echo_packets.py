@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vimmon.actions.probing.echo_packets import EXTENDED_ERROR, REQUEST, error_in, request
+from vimmon.actions.probing.echo_packets import EXTENDED_ERROR, REQUEST, error_in, requests
 
 IPV4, IPV6 = (0, 11), (41, 25)
 LOCAL, ICMP, ICMP6 = 1, 2, 3  # linux/errqueue.h
@@ -20,12 +20,12 @@ def test_a_request_has_the_checksum_of_rfc_1071_or_leaves_it_to_the_kernel(
     ident: int, sequence: int, nonce: int
 ) -> None:
     kind = REQUEST[socket.AF_INET]
-    packet = request(kind, ident, sequence, nonce, checksum=True)
+    (packet,) = requests(kind, ident, [(sequence, nonce)], checksum=True)
     total = sum(struct.unpack("!8H", packet))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
-    bare = request(kind, ident, sequence, nonce, checksum=False)
+    (bare,) = requests(kind, ident, [(sequence, nonce)], checksum=False)
     assert bare[:2] + bare[4:] == packet[:2] + packet[4:] == struct.pack("!BBHHQ", kind, 0, ident, sequence, nonce)
     assert bare[2:4] == b"\0\0"
 

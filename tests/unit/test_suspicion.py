@@ -180,14 +180,17 @@ def test_it_is_suspected_exactly_while_all_of_at_least_five_fail(told: list[tupl
 
 def test_who_was_reached_before_is_noted_shortly_while_nobody_is_in_doubt() -> None:
     suspicion = watching(*VIMS, "last")
-    assert suspicion.reached_again("v2")
-    assert not suspicion.reached_again("never seen")
-    assert suspicion.saw("v0", False, 10) == ["v2", "last", "v4", "v3"], "those that were reached last"
-    assert not suspicion.reached_again("v1"), "its word clears another"
+    assert suspicion.calm
+    assert suspicion.was_reached("v2")
+    assert not suspicion.was_reached("never seen")
+    suspicion.reached_again(["v1", "v2"])
+    assert suspicion.saw("v0", False, 10) == ["v2", "v1", "last", "v4"], "those that were reached last"
+    assert not suspicion.calm, "the word of any other clears it"
     suspicion.saw("v1", True, 11)
     suspicion.reconsider(11)
-    assert suspicion.reached_again("v1")
-    assert not suspicion.reached_again("v0"), "it failed"
+    assert suspicion.calm
+    assert suspicion.was_reached("v1")
+    assert not suspicion.was_reached("v0"), "it failed"
 
 
 def monitor() -> Monitor:

@@ -93,7 +93,6 @@ class Host:
             self._suspicion,
             rng=rng,
             ended=self._probed,
-            again=self._probed_again,
         )
 
     @property
@@ -178,11 +177,8 @@ class Host:
             self._suspect()
             self._conclude(monitor, monitor.observe, outcome)
         if self._monitors.get(vim_id) is monitor:
-            self._presence.saw(vim_id)
+            self._presence.saw([vim_id], self._clock())
             self._rounds.follow(vim_id, monitor.health)
-
-    def _probed_again(self, vim_id: str, reason: str) -> None:
-        self._monitors[vim_id].observe_again(reason)
 
     def _suspect(self) -> None:
         """Tells the monitors that are concerned when this prober has become a suspect itself, or is not any more."""
@@ -209,6 +205,8 @@ class Host:
 
     def _conclude(self, monitor: Monitor, think: Callable[P, Conclusion], *args: P.args, **kwargs: P.kwargs) -> None:
         """Has a monitor draw its conclusion, and carries it out. A bug in that is the trouble of this one alone."""
+        if counted := self._rounds.counted(monitor.assignment.vim_id):
+            monitor.observe_again(counted)
         try:
             conclusion = think(*args, **kwargs)
         except Exception as bug:  # noqa: BLE001  # told by `_fail`

@@ -2,7 +2,7 @@
 VIMs only what somebody is woken for: a certificate that expires, a status that comes and goes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from vimmon.actions.probing import Prober
@@ -29,7 +29,7 @@ class Metrics:
         self._certificates: dict[str, datetime] = {}
         self._stated: dict[str, Stated] = {}
 
-    def began(self, late_s: Iterable[float]) -> None:
+    def began(self, late_s: Sequence[float]) -> None:
         """Probes began so much later than their time."""
         self._late.add_all(late_s)
 
@@ -41,10 +41,10 @@ class Metrics:
         if outcome.certificate_expires_at is not None:
             self._certificates[vim_id] = outcome.certificate_expires_at
 
-    def saw_again(self, kind: str, rtt_s: float) -> None:
-        """A probe ended, and found what the one before found."""
-        self._again[kind] += 1  # the hash of a status is found in Python: too dear for every probe
-        self._answers[kind].add(rtt_s)
+    def saw_again(self, kind: str, took_s: Sequence[float]) -> None:
+        """Probes ended that found what those before found, and took so long."""
+        self._again[kind] += len(took_s)  # the hash of a status is found in Python: too dear for every probe
+        self._answers[kind].add_all(took_s)
 
     def said(self, update: UpdateVim) -> None:
         """A monitor has something to say, maybe once more."""

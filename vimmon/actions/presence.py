@@ -89,9 +89,9 @@ class Presence:
         self._rev += 1
         self._wake.set()
 
-    def saw(self, vim_id: str) -> None:
-        """A probe of this VIM has just ended."""
-        self._seen[vim_id] = self._clock()
+    def saw(self, vim_ids: Iterable[str], at: float) -> None:
+        """A probe of each of these VIMs has ended just now, in the loop's time."""
+        self._seen.update(dict.fromkeys(vim_ids, at))
 
     async def run(self) -> None:
         """Beats until it is cancelled; Redis may come and go meanwhile."""

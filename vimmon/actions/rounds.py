@@ -1,7 +1,7 @@
 """Has each VIM probed when its time has come, one probe of each at a time, and tells what was found.
 
-A VIM that is asked by icmp, at an address that is known, is asked without a task; and as long as it replies as before,
-and nobody is in doubt, that is counted and no more. So an executor that holds thousands of them has time left.
+VIMs that are asked by icmp, at addresses that are known, are asked together and without tasks; and as long as they
+reply as before, and nobody is in doubt, that is counted and no more. So an executor that holds thousands has time left.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import cast
 from vimmon.actions.metrics import Metrics
 from vimmon.actions.presence import Presence
 from vimmon.actions.probing import Prober
-from vimmon.actions.probing.echo_socket import Peer
+from vimmon.actions.probing.echo_peer import Peer
 from vimmon.actions.probing.icmp import outcome_of, reply_reason
 from vimmon.actions.probing.reasons import Trouble, whole_ms
 from vimmon.actions.running import Running
@@ -32,20 +32,18 @@ Ended = Callable[[str, Outcome | Exception], None]
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Watched(Entry):
     """A VIM, under its id. `peer`: who is asked by icmp, right until `peer_until`. `settled`: one more reply changes
-    nothing but how many ms it took, and those were `reply_ms`."""
+    nothing but how long it took. `reply_s`: that of the last one which was only counted, until somebody asks."""
 
     probe: Probe
     peer: Peer | None = None
     peer_until: float = 0.0
     settled: bool = False
-    reply_ms: int = 0
+    reply_s: float | None = None
 
 
 class Rounds:
-    """Make it inside the loop. `ended` is told of each probe that was not cancelled: its outcome, or the bug in it.
-
-    Of one that only found again what was found before, `again` is told, and not more than the reason.
-    """
+    """Make it inside the loop. `ended` is told of each probe that was not cancelled: its outcome, or the bug in it; but
+    of those that only found again what was found before, `counted` tells who asks."""
 
     def __init__(
         self,
@@ -56,16 +54,16 @@ class Rounds:
         *,
         rng: random.Random,
         ended: Ended,
-        again: Callable[[str, str], None],
     ) -> None:
         self._prober = prober
         self._presence = presence
         self._metrics = metrics
         self._suspicion = suspicion
         self._ended = ended
-        self._again = again
         self._rng = rng
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._asker = prober.asker(self._replied, self._failed)
         self._wheel = Wheel(rng=rng)
         self._running = Running()
         self._watched: dict[str, _Watched] = {}
@@ -85,13 +83,21 @@ class Rounds:
         watched = self._watched.pop(vim_id)
         self._wheel.remove(vim_id)
         self._running.cancel(vim_id)
+        watched.settled = False
         if watched.peer is not None:
             watched.peer.cancel()
 
     def settle(self, vim_id: str, *, settled: bool) -> None:
-        """Whether one more success would change nothing but the reason, which may have become another meanwhile."""
+        """Whether one more success would change nothing but the reason."""
+        self._watched[vim_id].settled = settled and self._suspicion.was_reached(vim_id)
+
+    def counted(self, vim_id: str) -> str | None:
+        """The reason of the last success that was only counted. None: that was told, or asked for, already."""
         watched = self._watched[vim_id]
-        watched.settled, watched.reply_ms = settled, 0
+        if watched.reply_s is None:
+            return None
+        reason, watched.reply_s = reply_reason(whole_ms(watched.reply_s)), None
+        return reason
 
     def follow(self, vim_id: str, health: Health) -> None:
         """Has the next probe come as soon as this health wants it."""
@@ -103,8 +109,7 @@ class Rounds:
     async def turn(self, slot: Callable[[], None]) -> None:
         """Has `slot` called when each slot of the wheel begins, SLOTS_A_TURN times; raises what it raises. By timers:
         to wake a task for each slot would cost as much as some probes."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        ended: asyncio.Future[None] = self._loop.create_future()
         timer: asyncio.TimerHandle
         left = SLOTS_A_TURN
 
@@ -117,11 +122,11 @@ class Rounds:
                 ended.set_exception(bug)
                 return
             if left:
-                timer = loop.call_at(self._next_slot(), begin)
+                timer = self._loop.call_at(self._next_slot(), begin)
             else:
                 ended.set_result(None)
 
-        timer = loop.call_at(self._next_slot(), begin)
+        timer = self._loop.call_at(self._next_slot(), begin)
         try:
             await ended
         finally:
@@ -164,7 +169,7 @@ class Rounds:
             if self._rng.random() < ALONE_SHARE:
                 some.append((each, each_s))
             elif not self._awaits(each):
-                self._presence.saw(each.key)  # left out on purpose: it does not hang
+                self._presence.saw([each.key], self._clock())  # left out on purpose: it does not hang
         return [each for each, _ in some], [each_s for _, each_s in some]
 
     def _ask(self, watched: Sequence[_Watched]) -> None:
@@ -186,7 +191,7 @@ class Rounds:
         if watched is None or self._awaits(watched):
             return
         if isinstance(watched.probe, IcmpProbe) and watched.peer_until <= self._clock():
-            found = self._prober.peer(watched.probe, partial(self._replied, watched))
+            found = self._prober.peer(watched.probe, self._asker, watched)
             watched.peer, watched.peer_until = found or (None, 0.0)
         if watched.peer is None or self._prober.ask([watched.peer]):
             self._probe(watched)
@@ -205,16 +210,31 @@ class Rounds:
     def _awaits(self, watched: _Watched) -> bool:
         return watched.key in self._running or (watched.peer is not None and watched.peer.socket is not None)
 
-    def _replied(self, watched: _Watched, found: float | Exception | None) -> None:
-        """Of a peer. What changes nothing ends here."""
-        if watched.settled and isinstance(found, float) and self._suspicion.reached_again(watched.key):
-            self._metrics.saw_again("icmp", found)
-            self._presence.saw(watched.key)
-            if (ms := whole_ms(found)) != watched.reply_ms:
-                watched.reply_ms = ms
-                self._again(watched.key, reply_reason(ms))
-            return
-        if found is None or isinstance(found, float | OSError | Trouble):
-            self._ended(watched.key, outcome_of(watched.probe.timeout_s, found))
+    def _replied(self, peers: Sequence[Peer], at: float) -> None:
+        """Of peers that replied. What changes nothing is counted."""
+        again: list[str] = []
+        took_s: list[float] = []
+        for peer in peers:
+            watched, reply_s = peer.of, at - peer.sent_at
+            if watched.settled and self._suspicion.calm:
+                watched.reply_s = reply_s
+                took_s.append(reply_s)
+                again.append(watched.key)
+            else:
+                self._tell(watched, reply_s)
+        if again:
+            self._suspicion.reached_again(again)
+            self._metrics.saw_again("icmp", took_s)
+            self._presence.saw(again, at)
+
+    def _failed(self, peer: Peer, why: Exception | None) -> None:
+        if why is None or isinstance(why, OSError | Trouble):
+            self._tell(peer.of, why)
         else:
-            self._ended(watched.key, found)  # a bug
+            self._ended(peer.of.key, why)  # a bug
+
+    def _tell(self, watched: _Watched, found: float | OSError | Trouble | None) -> None:
+        try:
+            self._ended(watched.key, outcome_of(watched.probe.timeout_s, found))
+        except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
+            self._loop.call_exception_handler({"message": "a bug in who was told of a probe", "exception": bug})

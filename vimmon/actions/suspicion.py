@@ -8,6 +8,7 @@ suspected: two clouds may well be down together.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -42,20 +43,27 @@ class Suspicion:
         self._calm = True
 
     @property
+    def calm(self) -> bool:
+        """Nobody is in doubt, or about to be: who is `reached_again` changes nothing."""
+        return self._calm
+
+    @property
     def degraded(self) -> bool:
         """Whether the prober is the suspect, as far as it was reconsidered."""
         return self._about_all is not None
 
-    def reached_again(self, vim_id: str) -> bool:
-        """Notes that a VIM was reached that was reached before. False: nothing is noted, `saw` has to be told."""
-        if not self._calm or vim_id not in self._reached:
-            return False
-        self._latest.append(vim_id)
-        return True
+    def was_reached(self, vim_id: str) -> bool:
+        """Whether a VIM was reached when it was asked last."""
+        return vim_id in self._reached
+
+    def reached_again(self, vim_ids: Iterable[str]) -> None:
+        """Only while all is `calm`, and of VIMs that were reached before: it is noted that they were reached."""
+        self._latest.extend(vim_ids)
 
     def saw(self, vim_id: str, reached: bool, now: float) -> list[str]:
         """Whom to ask at once: this one has begun to fail, and it is its word against the prober's."""
-        if reached and self.reached_again(vim_id):
+        if reached and self._calm and vim_id in self._reached:
+            self.reached_again([vim_id])
             return []
         begins = not reached and (vim_id in self._reached or vim_id not in self._known)
         if reached:

@@ -107,21 +107,41 @@ class Wheel:
 
     def fire(self, now: float) -> tuple[list[Entry], list[float]]:
         """The same: the entries, and how late each is."""
-        tick = math.floor(now / self._slot_s)
+        slot_s, slots, many = self._slot_s, self._slots, len(self._slots)
+        tick = math.floor(now / slot_s)
         first = tick if self._done is None else self._done + 1
+        self._done = done = max(tick, first - 1)
         fired: list[Entry] = []
-        for at in range(max(first, tick - len(self._slots) + 1), tick + 1):
-            fired += self._empty(at % len(self._slots), tick)
-        self._done = max(tick, first - 1)
-        late_s = [now - entry.due_s for entry in fired]
-        random, width = self._rng.random, 2 * self._jitter
-        for entry in fired:
-            interval_s = entry.interval_s
-            base_s = entry.base_s + interval_s
-            if base_s <= now or entry.strays:
-                base_s = self._next_base(entry, now)
-            entry.base_s = base_s
-            self._place(entry, base_s + width * interval_s * (random() - 0.5), now)
+        late_s: list[float] = []
+        random, width, ceil = self._rng.random, 2 * self._jitter, math.ceil
+        for at in range(max(first, tick - many + 1), tick + 1):
+            slot = slots[at % many]
+            if not slot:
+                continue
+            slots[at % many] = later = []
+            for entry in slot:
+                if entry.tick > tick:
+                    if entry.tick % many == at % many:
+                        later.append(entry)
+                    continue
+                if entry.tick == NOWHERE:
+                    continue
+                fired.append(entry)
+                late_s.append(now - entry.due_s)
+                interval_s = entry.interval_s
+                base_s = entry.base_s + interval_s
+                if base_s <= now or entry.strays:
+                    base_s = self._next_base(entry, now)
+                entry.base_s = base_s
+                # As `_place`, which would cost as much again.
+                due_s = base_s + width * interval_s * (random() - 0.5)
+                if due_s < now:
+                    due_s = now
+                due = ceil(due_s / slot_s)
+                if due <= done:
+                    due = done + 1
+                entry.due_s, entry.tick = due_s, due
+                slots[due % many].append(entry)
         return fired, late_s
 
     def interval_s(self, key: str) -> float | None:
@@ -132,23 +152,6 @@ class Wheel:
     def wait_s(self, now: float) -> float:
         """How long to sleep until the next slot begins."""
         return max(0.0, (math.floor(now / self._slot_s) + 1) * self._slot_s - now)
-
-    def _empty(self, number: int, tick: int) -> list[Entry]:
-        """Takes out of a slot what is due by `tick`; what has its time in a later turn of the wheel stays."""
-        slot = self._slots[number]
-        if not slot:
-            return slot
-        fired, later = [], []
-        for entry in slot:
-            at = entry.tick
-            if at > tick:
-                if at % len(self._slots) == number:
-                    later.append(entry)
-            elif at != NOWHERE:
-                entry.tick = NOWHERE  # it may be here twice
-                fired.append(entry)
-        self._slots[number] = later
-        return fired
 
     def _place(self, entry: Entry, due_s: float, now: float) -> None:
         if self._done is None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from vimmon.actions.probing import http, icmp, tcp
 from vimmon.actions.probing.echo import Echo
-from vimmon.actions.probing.echo_socket import Peer, Told
+from vimmon.actions.probing.echo_peer import Asker, Peer
 from vimmon.actions.probing.files import probes_at_once
 from vimmon.actions.probing.handshakes import Handshakes
 from vimmon.actions.probing.reasons import Trouble, no_answer
@@ -74,22 +74,25 @@ class Prober:
         """How many probes queue, for their turn or for a TLS handshake: a lag of this prober, never a VIM's failure."""
         return self._turns.waiting + self._echo_turns.waiting + self._shared.handshakes.waiting
 
-    def peer(self, probe: IcmpProbe, told: Told) -> tuple[Peer, float] | None:
-        """Whom `ask` can ask, and until when that is the right one, by this prober's clock.
+    def asker(
+        self, replied: Callable[[Sequence[Peer], float], None], failed: Callable[[Peer, Exception | None], None]
+    ) -> Asker:
+        """In whose name peers can be asked, and who is told. Of what failed, `icmp.outcome_of` understands all but
+        bugs."""
+        return Asker(replied, failed, self._echo_turns)
 
-        `told` gets what came, which `icmp.outcome_of` understands, or a bug. None: only `probe` will do.
+    def peer(self, probe: IcmpProbe, asker: Asker, of: Any = None) -> tuple[Peer, float] | None:
+        """Whom `ask` can ask, and until when that is the right one, by this prober's clock. None: only `probe` will do.
+
+        `of`: as what the asker knows it.
         """
-        return icmp.peer_of(probe, self._shared, told)
+        return icmp.peer_of(probe, self._shared, asker, of)
 
     def ask(self, peers: Sequence[Peer]) -> Sequence[Peer]:
         """Sends a request to each, of which none may await a reply. Those that are given back were not asked: they have
         to wait for a turn. This is `probe` for who asks thousands: without a task for each, or any other object."""
-        turns = self._echo_turns
-        taken = turns.take_up_to(len(peers))
-        asked = peers if taken == len(peers) else peers[:taken]
-        for peer in asked:
-            peer.turn = turns
-        self._shared.echo.send(asked)
+        taken = self._echo_turns.take_up_to(len(peers))
+        self._shared.echo.send(peers if taken == len(peers) else peers[:taken])
         return peers[taken:]
 
     async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:

@@ -8,12 +8,13 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import repeat
 from typing import NamedTuple
 
-from vimmon.actions.probing.echo_socket import EchoSocket, Peer
+from vimmon.actions.probing.echo_peer import Asker, Peer
+from vimmon.actions.probing.echo_socket import EchoSocket
 from vimmon.actions.probing.resolver import Address
+from vimmon.actions.probing.volleys import VOLLEY_MAX
 
 CHANGE_AFTER_S = 60.0
 READS_MAX = 40  # of hundreds of packets: as much as the socket's buffer holds
@@ -42,7 +43,14 @@ class Echo:
         Raises OSError when an error came instead, Trouble where this host may not ask.
         """
         reply: asyncio.Future[float | Exception | None] = self._loop.create_future()
-        peer = Peer(address, timeout_s, partial(_settle, reply))
+
+        def replied(peers: Sequence[Peer], at: float) -> None:
+            _settle(reply, at - peers[0].sent_at)
+
+        def failed(_: Peer, why: Exception | None) -> None:
+            _settle(reply, why)
+
+        peer = Peer(address, timeout_s, Asker(replied, failed))
         self.send([peer], source)
         chosen = peer.socket
         try:
@@ -56,25 +64,27 @@ class Echo:
         return found
 
     def send(self, peers: Sequence[Peer], source: str | None = None) -> None:
-        """A request to each, of which the peer is told once. What cannot be sent is told at once: an OSError, Trouble,
+        """A request to each, of which the asker is told once. What cannot be sent is told at once: an OSError, Trouble,
         or a bug."""
-        of_ipv4 = [peer for peer in peers if peer.family is AF_INET]
-        others = [peer for peer in peers if peer.family is not AF_INET] if len(of_ipv4) < len(peers) else []
+        families = {peer.family for peer in peers}
         failed: list[tuple[Peer, Exception]] = []
-        for some, current in ((of_ipv4, self._current), (others, self._current6)):
-            if not some:
-                continue
+        for family in families:
+            some = peers if len(families) == 1 else [peer for peer in peers if peer.family is family]
             try:
-                chosen = self._choose(current, some[0].family, source)
+                chosen = self._choose(self._current if family is AF_INET else self._current6, family, source)
             except Exception as trouble:  # noqa: BLE001  # it is told
+                for peer in some:
+                    peer.give_back()
                 failed += zip(some, repeat(trouble))
-            else:
-                failed += chosen.send(some)
-                self._note_ends(chosen, some)
+                continue
+            for first in range(0, len(some), VOLLEY_MAX):
+                volley = some[first : first + VOLLEY_MAX]
+                failed += chosen.send(volley)
+                self._note_ends(chosen, volley)
         if failed:
             with ExitStack() as telling:  # a bug in who is told keeps nothing from the others
                 for peer, why in reversed(failed):
-                    telling.callback(peer.tell, why)
+                    telling.callback(peer.fail, why)
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
@@ -91,17 +101,14 @@ class Echo:
             found = self._change(current, family, source)
         return found.socket
 
-    def _note_ends(self, chosen: EchoSocket, peers: Sequence[Peer]) -> None:
-        ending, noted = chosen.ending, -1
-        for peer in peers:
-            if peer.socket is not chosen:
-                continue  # an error has come already
-            slot = int(peer.ends_at / SLOT_S) + 1
-            if slot != noted:  # hardly ever in those of one go
-                noted, sequences = slot, ending.setdefault(slot, [])
-                if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
-                    self._wake_at(chosen, slot)
-            sequences.append(peer.sequence)
+    def _note_ends(self, chosen: EchoSocket, volley: Sequence[Peer]) -> None:
+        timeouts_s = {peer.timeout_s for peer in volley}
+        for timeout_s in timeouts_s:
+            some = volley if len(timeouts_s) == 1 else [peer for peer in volley if peer.timeout_s == timeout_s]
+            slot = _slot_after(some[0].sent_at + timeout_s)
+            chosen.ending.setdefault(slot, []).append(some)
+            if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
+                self._wake_at(chosen, slot)
 
     def _change(
         self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None
@@ -126,29 +133,41 @@ class Echo:
 
         What has arrived already counts: if it was read late, that was our own fault.
         """
-        late: list[int] = []
+        late: list[Peer] = []
         now, chosen.timer = self._loop.time(), None
+        if not chosen.waiting:
+            chosen.ending.clear()
         for slot in sorted(chosen.ending):
-            left = [sequence for sequence in chosen.ending[slot] if sequence in chosen.waiting]
+            left = [
+                peer
+                for volley in chosen.ending[slot]
+                for peer in volley
+                if peer.socket is chosen and _slot_after(peer.sent_at + peer.timeout_s) == slot  # it may be asked anew
+            ]
             if left and slot * SLOT_S > now:
                 self._wake_at(chosen, slot)
                 break
-            # Or equal: the slot after that of a time may begin at that very time, as numbers are rounded.
-            late += [sequence for sequence in left if chosen.waiting[sequence].ends_at <= slot * SLOT_S]
+            late += left
             del chosen.ending[slot]
         if late:
+            asked = [(peer, peer.sequence) for peer in late]
             for _ in range(READS_MAX):
                 if not chosen.read():
                     break
-            for sequence in late:
-                if peer := chosen.waiting.get(sequence):
-                    peer.tell(None)
+            for peer, sequence in asked:
+                if peer.socket is chosen and peer.sequence == sequence:  # not asked anew by who was told of a reply
+                    peer.fail(None)
         self._close_if_done(chosen)
 
     def _close_if_done(self, chosen: EchoSocket) -> None:
         if not chosen.waiting and chosen in self._retired:
             self._retired.remove(chosen)
             chosen.close()
+
+
+def _slot_after(when: float) -> int:
+    """The slot that begins after it; or at it, as numbers are rounded."""
+    return int(when / SLOT_S) + 1
 
 
 def _settle(reply: "asyncio.Future[float | Exception | None]", found: float | Exception | None) -> None:

@@ -9,71 +9,21 @@ import contextlib
 import secrets
 import socket
 import time
-from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from vimmon.actions.probing import echo_packets
 from vimmon.actions.probing.echo_opening import open_socket
+from vimmon.actions.probing.echo_peer import Peer
 from vimmon.actions.probing.reasons import refused
-from vimmon.actions.probing.resolver import Address
-from vimmon.actions.probing.turns import Turns
+from vimmon.actions.probing.volleys import VOLLEY_MAX, Volleys
 
-PACKET_MAX = 256
-READS_MAX = 256  # in one turn of the loop
+VOLLEYS_A_READ = 4  # in one turn of the loop
+ERRORS_A_READ = 256
+ERROR_BYTES = 512
 SEND_TRIES = 3
-NONCES = 512
-ECHO_BYTES = echo_packets.ECHO.size
-
-Told = Callable[[float | Exception | None], None]  # the round-trip time in s, an error, or None: the time is over
-
-
-class Peer:
-    """Somebody who is asked, one request at a time. It is made once and asked often: it keeps what every request needs.
-
-    While a request waits, `socket` is the one it was sent by; it has its `turn` until then, if it needs one.
-    """
-
-    __slots__ = (
-        "ends_at",
-        "family",
-        "ip",
-        "nonce",
-        "sent_at",
-        "sequence",
-        "sockaddr",
-        "socket",
-        "timeout_s",
-        "told",
-        "turn",
-    )
-
-    def __init__(self, address: Address, timeout_s: float, told: Told) -> None:
-        ip, _, *zone = address.sockaddr
-        self.family = address.family
-        self.ip = ip
-        self.sockaddr = (ip, 0, *zone)
-        self.timeout_s = timeout_s
-        self.told = told
-        self.socket: EchoSocket | None = None
-        self.turn: Turns | None = None
-        self.sequence = 0
-        self.nonce = 0
-        self.sent_at = 0.0
-        self.ends_at = 0.0
-
-    def tell(self, found: float | Exception | None) -> None:
-        """What came of the request, which waits no more."""
-        self.cancel()
-        self.told(found)
-
-    def cancel(self) -> None:
-        """Lets go of the request that waits, if one does: nothing is told of it."""
-        if self.socket is not None:
-            del self.socket.waiting[self.sequence]
-            self.socket = None
-        if self.turn is not None:
-            self.turn.give_back()
-            self.turn = None
+ASKER = attrgetter("asker")
 
 
 class EchoSocket:
@@ -81,16 +31,16 @@ class EchoSocket:
 
     def __init__(self, family: socket.AddressFamily, source: str | None) -> None:
         self.waiting: dict[int, Peer] = {}
-        self.ending: dict[int, list[int]] = {}  # sequence numbers by slot of time: all that stays of what was answered
-        self.timer: asyncio.TimerHandle | None = None  # when the first of them has to be looked at
+        self.ending: dict[int, list[Sequence[Peer]]] = {}  # asked together; by the slot in which they end
+        self.timer: asyncio.TimerHandle | None = None  # when the first of them have to be looked at
         self._loop = asyncio.get_running_loop()
         self._socket, self._raw = open_socket(family, source)
         self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
         self._sequence = secrets.randbits(16)
-        self._nonces: list[int] = []  # nobody can guess them; the system is asked for many at once
         self._clock = time.monotonic  # asyncio's own, without the way through the loop
         self._request_type = echo_packets.REQUEST[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
+        self._volleys = Volleys(self._socket, ip_header=self._has_ip_header)
         self._loop.add_reader(self._socket, self.read)
 
     def close(self) -> None:
@@ -99,32 +49,30 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, peers: Iterable[Peer]) -> list[tuple[Peer, Exception]]:
-        """A request to each, which waits from now on. Given back are those that could not be sent, and why: they have
-        to be told."""
-        waiting, clock, send, request = self.waiting, self._clock, self._socket.sendto, echo_packets.request
-        kind, ident, checksum = self._request_type, self._ident, self._has_ip_header
-        failed: list[tuple[Peer, Exception]] = []
+    def send(self, peers: Sequence[Peer]) -> list[tuple[Peer, Exception]]:
+        """A request to each of at most VOLLEY_MAX, which waits from now on. Given back are those that could not be
+        sent, and why: they have to be told."""
+        waiting, sequence, now = self.waiting, self._sequence, self._clock()
+        numbers = []
         for peer in peers:
-            sequence = self._sequence
             while (sequence := (sequence + 1) & 0xFFFF) in waiting:
                 pass
-            self._sequence = peer.sequence = sequence
-            if not self._nonces:
-                self._nonces = array("Q", secrets.token_bytes(8 * NONCES)).tolist()
-            peer.nonce = nonce = self._nonces.pop()
-            packet = request(kind, ident, sequence, nonce, checksum=checksum)
             waiting[sequence] = peer
-            peer.socket = self
-            peer.sent_at = now = clock()
-            peer.ends_at = now + peer.timeout_s
+            peer.sequence, peer.socket, peer.sent_at = sequence, self, now
+            numbers.append((sequence, peer.nonce))
+        self._sequence = sequence
+        packets = echo_packets.requests(self._request_type, self._ident, numbers, checksum=self._has_ip_header)
+        addresses = [peer.sockaddr for peer in peers]
+        failed: list[tuple[Peer, Exception]] = []
+        sent = 0
+        while sent < len(peers):
             try:
-                try:
-                    send(packet, peer.sockaddr)
-                except OSError:
-                    self._send_again(packet, peer)
+                sent += self._volleys.send(packets[sent:], addresses[sent:])
+                if sent < len(peers):
+                    self._send_again(packets[sent], peers[sent])
             except Exception as trouble:  # noqa: BLE001  # it is told; a bug of one is not the others'
-                failed.append((peer, trouble))
+                failed.append((peers[sent], trouble))
+            sent += 1
         return failed
 
     def _send_again(self, packet: bytes, peer: Peer) -> None:
@@ -134,7 +82,7 @@ class EchoSocket:
             if peer.socket is None:
                 return  # it was this one's error, and is told
             try:
-                self._socket.sendto(packet, peer.sockaddr)
+                self._volleys.send_alone(packet, peer.sockaddr)
             except OSError as error:
                 if not tries_left:
                     peer.cancel()
@@ -143,67 +91,65 @@ class EchoSocket:
                 return
 
     def read(self) -> bool:
-        """Hands out what has come, up to READS_MAX. Whether there may be more."""
-        receive, clock, waiting = self._socket.recvfrom, self._clock, self.waiting
-        reply, least, raw, has_ip_header = echo_packets.REPLY_TO.unpack_from, ECHO_BYTES, self._raw, self._has_ip_header
-        replied: list[tuple[Peer, float]] = []
-        more = True
-        for count in range(READS_MAX):
+        """Hands out what has come, up to VOLLEYS_A_READ. Whether there may be more."""
+        for number in range(VOLLEYS_A_READ):
             try:
-                packet, sender = receive(PACKET_MAX)
+                count, came = self._volleys.receive()
             except (BlockingIOError, InterruptedError):
-                if not count:  # then it was an error that woke us
+                if not number:  # then it was an error that woke us
                     self._read_errors()
-                more = False
-                break
+                return False
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
                 self._read_errors()
                 continue
-            at = (packet[0] & 0x0F) * 4 if has_ip_header and packet else 0
-            if len(packet) >= at + least:
-                ident, sequence, nonce = reply(packet, at)
+            waiting, mine, raw, least_bytes = self.waiting, self._ident, self._raw, self._volleys.least_bytes
+            replied = []
+            for (length,), (ip,), (_, ident, sequence, nonce) in came:
                 peer = waiting.get(sequence)
                 if (
                     peer is not None
                     and peer.nonce == nonce
-                    and peer.ip == sender[0]
-                    and (ident == self._ident or not raw)
+                    and peer.ip == ip
+                    and (ident == mine or not raw)
+                    and length >= least_bytes
                 ):
                     del waiting[sequence]
                     peer.socket = None
-                    replied.append((peer, clock() - peer.sent_at))
-            if not waiting:
-                more = False  # nothing can come that matters: saves a call that finds nothing
-                break
-        self._hand_out(replied)
-        return more
+                    replied.append(peer)
+            self._hand_out(replied, self._clock())
+            if count < VOLLEY_MAX or not waiting:  # nothing can come that matters: saves a call that finds nothing
+                return False
+        return True
 
-    def _hand_out(self, replied: list[tuple[Peer, float]]) -> None:
-        """Tells each of its reply. All turns are given back before: who is told may ask anew, or cancel another."""
-        turns = [peer.turn for peer, _ in replied if peer.turn is not None]
-        for peer, _ in replied:
-            peer.turn = None
-        for each in set(turns):
-            each.give_back(turns.count(each))
-        for peer, rtt_s in replied:
+    def _hand_out(self, replied: Sequence[Peer], at: float) -> None:
+        """Tells of the replies. All turns are given back before: who is told may ask anew, or cancel another."""
+        by_asker = [(asker, list(some)) for asker, some in groupby(replied, ASKER)]
+        for asker, some in by_asker:
+            if asker.turns is not None:
+                asker.turns.give_back(len(some))
+        for asker, some in by_asker:
             try:
-                peer.told(rtt_s)
+                asker.replied(some, at)
             except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
                 self._loop.call_exception_handler({"message": "a bug in who was told of a reply", "exception": bug})
 
     def _read_errors(self) -> None:
         """Empties the queue of errors: while one is in it, the socket calls for attention."""
         with contextlib.suppress(BlockingIOError, InterruptedError):
-            for _ in range(READS_MAX):
-                request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, 512, socket.MSG_ERRQUEUE)
+            for _ in range(ERRORS_A_READ):
+                if self._socket.fileno() < 0:
+                    return  # it was changed for another by who was told
+                request, ancillary, _, target = self._socket.recvmsg(
+                    echo_packets.PACKET_MAX, ERROR_BYTES, socket.MSG_ERRQUEUE
+                )
                 error = echo_packets.error_in(ancillary)
                 if error is not None and target and len(request) >= 8:
-                    self._blame(request, target[0], error)
+                    self._blame(request, socket.inet_pton(self._socket.family, target[0].partition("%")[0]), error)
 
-    def _blame(self, request: bytes, ip: str, error: OSError) -> None:
+    def _blame(self, request: bytes, ip: bytes, error: OSError) -> None:
         ident, sequence = echo_packets.HEADER.unpack_from(request)
         peer = self.waiting.get(sequence)
         if peer is None or peer.ip != ip or (ident != self._ident and self._raw):
             return
         if request[8:16] in (peer.nonce.to_bytes(8, "big"), b""):  # a router may give back the header alone
-            peer.tell(error)
+            peer.fail(error)

@@ -6,9 +6,10 @@ else that a probe does.
 
 import asyncio
 from functools import partial
+from typing import Any
 
 from vimmon.actions.probing.echo import SLOT_S
-from vimmon.actions.probing.echo_socket import Peer, Told
+from vimmon.actions.probing.echo_peer import Asker, Peer
 from vimmon.actions.probing.reasons import Trouble, no_answer, of_connecting, reachable, with_time
 from vimmon.actions.probing.resolver import Address, literal_in
 from vimmon.actions.probing.wire import ANY_FAMILY, Shared, Wire
@@ -18,7 +19,7 @@ REPLY = "ICMP reply"
 FOR_EVER = float("inf")
 
 
-def peer_of(probe: IcmpProbe, shared: Shared, told: Told) -> tuple[Peer, float] | None:
+def peer_of(probe: IcmpProbe, shared: Shared, asker: Asker, of: Any) -> tuple[Peer, float] | None:
     """Whom to ask at once, without a task that waits for the reply; and how long that is the right one, by the clock.
 
     None: something has to be awaited before, or there are several addresses to choose from.
@@ -26,13 +27,13 @@ def peer_of(probe: IcmpProbe, shared: Shared, told: Told) -> tuple[Peer, float] 
     if probe.source_address is not None:
         return None
     if literal := literal_in(probe.auth_url):
-        return Peer(literal[0], probe.timeout_s, told), FOR_EVER
+        return Peer(literal[0], probe.timeout_s, asker, of), FOR_EVER
     if probe.ip_family is not ANY_FAMILY:
         return None
     known = shared.resolver.known(probe.next_hop.host, probe.next_hop.port)
     if known is None or len(known[0]) > 1:
         return None
-    return Peer(known[0][0], probe.timeout_s, told), known[1]
+    return Peer(known[0][0], probe.timeout_s, asker, of), known[1]
 
 
 async def probe(probe: IcmpProbe, wire: Wire) -> Outcome:
