@@ -98,6 +98,8 @@ class Histogram:
             up_to = bisect_right(ordered, bound, before)
             self._counts[number] += up_to - before
             before = up_to
+            if before == len(ordered):  # nearly always soon
+                break
         self._counts[-1] += len(ordered) - before
         self._sum += sum(values)
 

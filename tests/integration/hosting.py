@@ -217,8 +217,9 @@ def calls_of(redis: Redis, command: str) -> int:
 
 
 async def watched(host: Host, conductor: Conductor) -> Vim:
-    """A new VIM that this host watches and that has become REACHABLE."""
+    """A new VIM that this host watches and that has become REACHABLE, as Redis knows, and the host as well."""
     vim = conductor.register()
     assert host.take_on(assignment_of(vim))
     await conductor.says(vim, VimStatus.REACHABLE)
+    await eventually(lambda: host._monitors[vim.id].acknowledged)
     return vim

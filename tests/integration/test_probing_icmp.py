@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,63 @@ async def test_a_reply_counts_only_with_address_sequence_id_and_nonce(wrong: dic
             check(await probing, UP, "ICMP reply")
 
     await in_own_network(test, pings=pings)
+
+
+async def test_a_reply_counts_with_options_in_its_header_of_ip_as_well() -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+            forge(request, options=b"\x01" * 8)
+            check(await probing, UP, "ICMP reply")
+
+    await in_own_network(test, pings=False)
+
+
+async def test_what_is_left_in_the_buffer_does_not_complete_a_reply_that_was_cut() -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        async with new_prober() as prober, overhearing() as next_request:
+            probing = asyncio.ensure_future(prober.probe(icmp("127.0.0.2", s=30)))
+            request = await next_request()
+
+            async def is_nothing(forged: dict[str, Any]) -> None:
+                forge(request, **forged)
+                check(await prober.probe(icmp("127.0.0.4", s=0.05)), DOWN, "no answer within 0.05 s")
+                assert not probing.done()
+
+            for options in (b"", b"\x01" * 8):  # what the first lacks the second has
+                await is_nothing({"source": "127.0.0.3", "options": options})
+                await is_nothing({"cut": 15, "options": options})
+            forge(request)
+            check(await probing, UP, "ICMP reply")
+
+    await in_own_network(test, pings=False)
+
+
+async def test_sequence_numbers_begin_again_and_leave_out_those_that_still_wait() -> None:
+    async def test() -> None:
+        set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+        told: list[float | Exception | None] = []
+        async with Prober() as prober:
+            peers = [peer_at(prober, icmp(f"127.0.0.{number}", s=30), told.append) for number in range(1, 9)]
+            prober.ask(peers[:1])
+            (current,) = prober._shared.echo._current.values()
+            chosen = current.socket
+            for first, some in ((0xFFFF, peers[1:3]), (0xFFFD, peers[3:6])):
+                chosen._sequence = first
+                prober.ask(some)
+            chosen._sequence = peers[0].sequence - 2
+            prober.ask(peers[6:])
+            assert [peer.sequence for peer in peers[1:6]] == [0, 1, 0xFFFE, 0xFFFF, 2]
+            assert [peer.sequence - peers[0].sequence for peer in peers[6:]] == [-1, 1]
+            assert chosen.waiting == {peer.sequence: peer for peer in peers}
+            for peer in peers:
+                peer.cancel()
+        assert told == []
+
+    await in_own_network(test)
 
 
 async def test_the_id_changes_now_and_then_and_what_was_asked_under_the_old_one_still_counts() -> None:
@@ -583,6 +641,7 @@ def forge(
     nonce: bytes | None = None,
     source: str | None = None,
     cut: int = 16,
+    options: bytes = b"",
     body: bytes | None = None,
 ) -> None:
     """Answers a request: as it should be, but for what is said. With a `body`, by an ICMP error about it."""
@@ -598,5 +657,6 @@ def forge(
     total = (total & 0xFFFF) + (total >> 16)
     answer = answer[:2] + struct.pack("!H", ~total & 0xFFFF) + answer[4:]
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as mouth:
+        mouth.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
         mouth.bind((source or request.target, 0))
         mouth.sendto(answer, (request.source, 0))

@@ -3,6 +3,7 @@
 import errno
 import socket
 import struct
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,14 @@ from vimmon.actions.probing.echo_packets import EXTENDED_ERROR, REQUEST, error_i
 
 IPV4, IPV6 = (0, 11), (41, 25)
 LOCAL, ICMP, ICMP6 = 1, 2, 3  # linux/errqueue.h
+
+
+@dataclass
+class Numbers:
+    sequence: int
+    nonce: int
+
+
 WORD = st.integers(0, 0xFFFF)
 
 
@@ -20,12 +29,12 @@ def test_a_request_has_the_checksum_of_rfc_1071_or_leaves_it_to_the_kernel(
     ident: int, sequence: int, nonce: int
 ) -> None:
     kind = REQUEST[socket.AF_INET]
-    (packet,) = requests(kind, ident, [(sequence, nonce)], checksum=True)
+    (packet,) = requests(kind, ident, [Numbers(sequence, nonce)], checksum=True)
     total = sum(struct.unpack("!8H", packet))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
-    (bare,) = requests(kind, ident, [(sequence, nonce)], checksum=False)
+    (bare,) = requests(kind, ident, [Numbers(sequence, nonce)], checksum=False)
     assert bare[:2] + bare[4:] == packet[:2] + packet[4:] == struct.pack("!BBHHQ", kind, 0, ident, sequence, nonce)
     assert bare[2:4] == b"\0\0"
 

@@ -23,6 +23,16 @@ SAID = ExecutorMetrics(
 )
 
 
+@given(st.lists(st.one_of(st.floats(0, 5), st.sampled_from([0.1, 1.0, 2.5])), max_size=40))
+def test_many_are_counted_together_as_they_are_one_by_one(values: list[float]) -> None:
+    together, alone = Histogram((0.1, 1.0, 2.5)), Histogram((0.1, 1.0, 2.5))
+    together.add_all(values)
+    for value in values:
+        alone.add(value)
+    assert together.spread().counts == alone.spread().counts
+    assert together.spread().sum == pytest.approx(alone.spread().sum)
+
+
 def test_what_is_written_is_read() -> None:
     assert read_metrics(SAID.fields()) == SAID
 

@@ -214,14 +214,16 @@ class Rounds:
         """Of peers that replied. What changes nothing is counted."""
         again: list[str] = []
         took_s: list[float] = []
+        calm = self._suspicion.calm
         for peer in peers:
             watched, reply_s = peer.of, at - peer.sent_at
-            if watched.settled and self._suspicion.calm:
+            if calm and watched.settled:
                 watched.reply_s = reply_s
                 took_s.append(reply_s)
                 again.append(watched.key)
             else:
                 self._tell(watched, reply_s)
+                calm = self._suspicion.calm
         if again:
             self._suspicion.reached_again(again)
             self._metrics.saw_again("icmp", took_s)

@@ -134,13 +134,10 @@ class Wheel:
                     base_s = self._next_base(entry, now)
                 entry.base_s = base_s
                 # As `_place`, which would cost as much again.
-                due_s = base_s + width * interval_s * (random() - 0.5)
-                if due_s < now:
-                    due_s = now
-                due = ceil(due_s / slot_s)
+                entry.due_s = due_s = base_s + width * interval_s * (random() - 0.5)
+                entry.tick = due = ceil(due_s / slot_s)
                 if due <= done:
-                    due = done + 1
-                entry.due_s, entry.tick = due_s, due
+                    entry.due_s, entry.tick = max(now, due_s), (due := done + 1)
                 slots[due % many].append(entry)
         return fired, late_s
 

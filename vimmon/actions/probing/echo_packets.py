@@ -5,12 +5,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
+from typing import Protocol
 
 ECHO = struct.Struct("!BBHHHQ")  # type, code, checksum, id, sequence, nonce
-PACKET_MAX = 128  # of one that is received: the longest header of IP, an echo, and more
-BARE = struct.Struct(f"!B3xHHQ{PACKET_MAX - 16}x")  # of those: type, id, sequence, nonce
-BEHIND_IP_BYTES = 36
-BEHIND_IP = struct.Struct(f"!B23xHHQ{PACKET_MAX - BEHIND_IP_BYTES}x")  # behind a header of 20 bytes, its first one
 HEADER = struct.Struct("!4xHH")  # id, sequence
 REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
 REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
@@ -24,19 +21,25 @@ TOO_BIG = (3, 4)  # of IPv4, and advice as well
 PROHIBITED = frozenset({(3, 9), (3, 10), (3, 13)})  # of IPv4, which has no errno for it
 
 
-def requests(kind: int, ident: int, numbers: Iterable[tuple[int, int]], *, checksum: bool) -> list[bytes]:
-    """An echo request of the kind in REQUEST for each sequence number and nonce. The kernel computes its `checksum`,
-    but not on raw IPv4 sockets.
+class Numbered(Protocol):
+    """What an echo request has that no other has."""
+
+    sequence: int
+    nonce: int
+
+
+def requests(kind: int, ident: int, of: Iterable[Numbered], *, checksum: bool) -> list[bytes]:
+    """Echo requests of the kind in REQUEST. The kernel computes their `checksum`, but not on raw IPv4 sockets.
 
     In ones' complement the sum of a number's 16-bit words is its remainder by 65535.
     """
     pack = ECHO.pack
     if not checksum:
-        return [pack(kind, 0, 0, ident, sequence, nonce) for sequence, nonce in numbers]
+        return [pack(kind, 0, 0, ident, one.sequence, one.nonce) for one in of]
     known = (kind << 8) + ident
     return [
-        pack(kind, 0, 0xFFFF - (known + sequence + nonce) % 0xFFFF, ident, sequence, nonce)
-        for sequence, nonce in numbers
+        pack(kind, 0, 0xFFFF - (known + one.sequence + one.nonce) % 0xFFFF, ident, one.sequence, one.nonce)
+        for one in of
     ]
 
 

@@ -53,7 +53,7 @@ class Peer:
     def __init__(self, address: Address, timeout_s: float, asker: Asker, of: Any = None) -> None:
         self.family = address.family
         self.ip, self.sockaddr = as_bytes(address)
-        self.nonce = secrets.randbits(64)  # nobody else can guess it
+        self.nonce = secrets.randbits(64) | 1  # nobody else can guess it, and without its end it is another
         self.timeout_s = timeout_s
         self.asker = asker
         self.of = of

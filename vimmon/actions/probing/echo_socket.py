@@ -17,11 +17,12 @@ from vimmon.actions.probing import echo_packets
 from vimmon.actions.probing.echo_opening import open_socket
 from vimmon.actions.probing.echo_peer import Peer
 from vimmon.actions.probing.reasons import refused
-from vimmon.actions.probing.volleys import VOLLEY_MAX, Volleys
+from vimmon.actions.probing.volleys import PACKET_MAX, VOLLEY_MAX, Volleys
 
 VOLLEYS_A_READ = 4  # in one turn of the loop
 ERRORS_A_READ = 256
 ERROR_BYTES = 512
+SEQUENCE_MAX = 0xFFFF
 SEND_TRIES = 3
 ASKER = attrgetter("asker")
 
@@ -52,16 +53,11 @@ class EchoSocket:
     def send(self, peers: Sequence[Peer]) -> list[tuple[Peer, Exception]]:
         """A request to each of at most VOLLEY_MAX, which waits from now on. Given back are those that could not be
         sent, and why: they have to be told."""
-        waiting, sequence, now = self.waiting, self._sequence, self._clock()
-        numbers = []
-        for peer in peers:
-            while (sequence := (sequence + 1) & 0xFFFF) in waiting:
-                pass
-            waiting[sequence] = peer
+        now, sequences = self._clock(), self._free_sequences(len(peers))
+        self.waiting.update(zip(sequences, peers, strict=True))
+        for peer, sequence in zip(peers, sequences, strict=True):
             peer.sequence, peer.socket, peer.sent_at = sequence, self, now
-            numbers.append((sequence, peer.nonce))
-        self._sequence = sequence
-        packets = echo_packets.requests(self._request_type, self._ident, numbers, checksum=self._has_ip_header)
+        packets = echo_packets.requests(self._request_type, self._ident, peers, checksum=self._has_ip_header)
         addresses = [peer.sockaddr for peer in peers]
         failed: list[tuple[Peer, Exception]] = []
         sent = 0
@@ -74,6 +70,20 @@ class EchoSocket:
                 failed.append((peers[sent], trouble))
             sent += 1
         return failed
+
+    def _free_sequences(self, count: int) -> Sequence[int]:
+        """The next that no request has which still waits."""
+        after, sequence = range(self._sequence + 1, self._sequence + 1 + count), self._sequence
+        if after[-1] <= SEQUENCE_MAX and self.waiting.keys().isdisjoint(after):  # nearly always
+            self._sequence = after[-1]
+            return after
+        free: list[int] = []
+        while len(free) < count:
+            sequence = (sequence + 1) & SEQUENCE_MAX
+            if sequence not in self.waiting:
+                free.append(sequence)
+        self._sequence = sequence
+        return free
 
     def _send_again(self, packet: bytes, peer: Peer) -> None:
         """An error that another request had is raised by the next send, once: then it is tried again."""
@@ -102,17 +112,11 @@ class EchoSocket:
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
                 self._read_errors()
                 continue
-            waiting, mine, raw, least_bytes = self.waiting, self._ident, self._raw, self._volleys.least_bytes
+            waiting, mine, raw = self.waiting, self._ident, self._raw
             replied = []
-            for (length,), (ip,), (_, ident, sequence, nonce) in came:
+            for ident, sequence, nonce, ip in came:
                 peer = waiting.get(sequence)
-                if (
-                    peer is not None
-                    and peer.nonce == nonce
-                    and peer.ip == ip
-                    and (ident == mine or not raw)
-                    and length >= least_bytes
-                ):
+                if peer is not None and peer.nonce == nonce and peer.ip == ip and (ident == mine or not raw):
                     del waiting[sequence]
                     peer.socket = None
                     replied.append(peer)
@@ -139,9 +143,7 @@ class EchoSocket:
             for _ in range(ERRORS_A_READ):
                 if self._socket.fileno() < 0:
                     return  # it was changed for another by who was told
-                request, ancillary, _, target = self._socket.recvmsg(
-                    echo_packets.PACKET_MAX, ERROR_BYTES, socket.MSG_ERRQUEUE
-                )
+                request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, ERROR_BYTES, socket.MSG_ERRQUEUE)
                 error = echo_packets.error_in(ancillary)
                 if error is not None and target and len(request) >= 8:
                     self._blame(request, socket.inet_pton(self._socket.family, target[0].partition("%")[0]), error)

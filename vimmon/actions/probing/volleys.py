@@ -9,16 +9,17 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from vimmon.actions.probing.echo_packets import BARE, BEHIND_IP, BEHIND_IP_BYTES, ECHO, PACKET_MAX
+from vimmon.actions.probing.echo_packets import ECHO
 
 VOLLEY_MAX = 64
+PACKET_MAX = 128  # the longest header of IP, an echo, and more
 IP_HEADER_BYTES = 20  # of IPv4, without options
 USUAL = 0x45  # the first byte of such a header
-ADDRESS = {  # struct sockaddr_in, sockaddr_in6: how many bytes, and the IP address within a name as it is received
-    socket.AF_INET: (16, struct.Struct("4x4s20x")),
-    socket.AF_INET6: (28, struct.Struct("8x16s4x")),
-}
-NAME_BYTES = 28  # the longest
+RECORD_BYTES = 160  # what is received: a packet, then the sender's address
+ADDRESS_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}  # struct sockaddr_in, sockaddr_in6
+IP_IN_ADDRESS = {socket.AF_INET: "4x4s", socket.AF_INET6: "8x16s"}
+
+Echoes = Iterator[tuple[int, int, int, bytes]]
 
 
 class _Vector(ctypes.Structure):
@@ -47,15 +48,10 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
-MESSAGE_BYTES = ctypes.sizeof(_Message)
-LENGTH = struct.Struct(f"={_Message.length.offset}xI{MESSAGE_BYTES - _Message.length.offset - 4}x")
-
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg, _recvmmsg = _libc.sendmmsg, _libc.recvmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-
-Came = Iterator[tuple[tuple[int], tuple[bytes], tuple[int, int, int, int]]]
 
 
 class Volleys:
@@ -63,55 +59,35 @@ class Volleys:
 
     def __init__(self, of: socket.socket, *, ip_header: bool) -> None:
         self._of = of
-        self._name_bytes, self._ip = ADDRESS[of.family]
         self._ip_header = ip_header
-        self._echo = BEHIND_IP if ip_header else BARE
-        self.least_bytes = BEHIND_IP_BYTES if ip_header else ECHO.size
-        self._out = _Buffers(ECHO.size, self._name_bytes)
-        self._in = _Buffers(PACKET_MAX, NAME_BYTES)
-        self._in_anew = bytes(self._in.messages)  # the system writes into them
+        self._outgoing = _Outgoing(ADDRESS_BYTES[socket.AddressFamily(of.family)])
+        self._incoming = _Incoming(socket.AddressFamily(of.family), IP_HEADER_BYTES if ip_header else 0)
 
     def send(self, packets: Sequence[bytes], addresses: Sequence[bytes]) -> int:
         """How many were sent, of at most VOLLEY_MAX: of the next one, or of another before, the system has an error to
         tell, which the next attempt may meet or not."""
-        out = self._out
-        ctypes.memmove(out.packets, b"".join(packets), len(packets) * ECHO.size)
-        ctypes.memmove(out.names, b"".join(addresses), len(addresses) * self._name_bytes)
-        return max(0, int(_sendmmsg(self._of.fileno(), out.start, len(packets), socket.MSG_DONTWAIT)))
+        outgoing = self._outgoing
+        packet, address = b"".join(packets), b"".join(addresses)
+        ctypes.memmove(outgoing.packets, packet, len(packet))
+        ctypes.memmove(outgoing.addresses, address, len(address))
+        return max(0, int(_sendmmsg(self._of.fileno(), outgoing.start, len(packets), socket.MSG_DONTWAIT)))
 
     def send_alone(self, packet: bytes, address: bytes) -> None:
         """Raises OSError where this one, or another before, has one to tell."""
         if not self.send([packet], [address]):
             raise _error()
 
-    def receive(self) -> tuple[int, Came]:
-        """How many have come, up to VOLLEY_MAX, and of each: its length in bytes, from which IP address; its first
-        byte, id, sequence number and nonce, which mean something from `least_bytes` on. Raises OSError."""
-        came = self._in
-        ctypes.memmove(came.start, self._in_anew, len(self._in_anew))
-        count = _recvmmsg(self._of.fileno(), came.start, VOLLEY_MAX, socket.MSG_DONTWAIT, None)
+    def receive(self) -> tuple[int, Echoes]:
+        """How many have come, up to VOLLEY_MAX; and of each id, sequence number, nonce, and the IP address that it came
+        from. What is too short for that is filled up with zeros. Raises OSError."""
+        incoming = self._incoming
+        incoming.make_ready()
+        count = _recvmmsg(self._of.fileno(), incoming.start, VOLLEY_MAX, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
         if self._ip_header:
-            self._take_out_options(count)
-        lengths = LENGTH.iter_unpack(came.view_of_messages[: count * MESSAGE_BYTES])
-        names = self._ip.iter_unpack(came.view_of_names[: count * NAME_BYTES])
-        echoes = self._echo.iter_unpack(came.view_of_packets[: count * PACKET_MAX])
-        return count, zip(lengths, names, echoes, strict=True)
-
-    def _take_out_options(self, count: int) -> None:
-        """Hardly any packet has options in its header of IP: then it is made as if it had none."""
-        firsts = self._in.view_of_packets[: count * PACKET_MAX : PACKET_MAX].tobytes()
-        if firsts.count(USUAL) == count:
-            return
-        for number, first in enumerate(firsts):
-            more = (first & 0x0F) * 4 - IP_HEADER_BYTES
-            if more > 0:
-                message, at = self._in.messages[number], number * PACKET_MAX
-                message.length = max(0, message.length - more)
-                packet = self._in.view_of_packets[at : at + PACKET_MAX].tobytes()
-                rest = packet[IP_HEADER_BYTES + more :]
-                self._in.view_of_packets[at + IP_HEADER_BYTES : at + IP_HEADER_BYTES + len(rest)] = rest
+            incoming.take_out_options(count)
+        return count, incoming.echo.iter_unpack(incoming.records[: count * RECORD_BYTES])
 
 
 def _error() -> OSError:
@@ -120,20 +96,57 @@ def _error() -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class _Buffers:
-    """VOLLEY_MAX messages, each with a packet and a name, all of one size. Nothing in here moves."""
+class _Outgoing:
+    """Where a volley is put together. Nothing in here moves."""
 
-    def __init__(self, packet_bytes: int, name_bytes: int) -> None:
-        self.packets = ctypes.create_string_buffer(VOLLEY_MAX * packet_bytes)
-        self.names = ctypes.create_string_buffer(VOLLEY_MAX * name_bytes)
-        self.messages = (_Message * VOLLEY_MAX)()
-        self._vectors = (_Vector * VOLLEY_MAX)()
-        for number in range(VOLLEY_MAX):
-            vector, header = self._vectors[number], self.messages[number].header
-            vector.base, vector.length = ctypes.addressof(self.packets) + number * packet_bytes, packet_bytes
-            header.name, header.name_length = ctypes.addressof(self.names) + number * name_bytes, name_bytes
-            header.vectors, header.vectors_length = ctypes.pointer(vector), 1
-        self.start = ctypes.addressof(self.messages)
-        self.view_of_packets, self.view_of_names, self.view_of_messages = (
-            memoryview(part).cast("B") for part in (self.packets, self.names, self.messages)
+    def __init__(self, address_bytes: int) -> None:
+        self.packets = ctypes.create_string_buffer(VOLLEY_MAX * ECHO.size)
+        self.addresses = ctypes.create_string_buffer(VOLLEY_MAX * address_bytes)
+        packets, addresses = ctypes.addressof(self.packets), ctypes.addressof(self.addresses)
+        self._messages, self._vectors = _messages(
+            (packets + number * ECHO.size, ECHO.size, addresses + number * address_bytes, address_bytes)
+            for number in range(VOLLEY_MAX)
         )
+        self.start = ctypes.addressof(self._messages)
+
+
+class _Incoming:
+    """Where packets are received."""
+
+    def __init__(self, family: socket.AddressFamily, header_bytes: int) -> None:
+        buffer = ctypes.create_string_buffer(VOLLEY_MAX * RECORD_BYTES)
+        at, address_bytes = ctypes.addressof(buffer), ADDRESS_BYTES[family]
+        self._messages, self._vectors = _messages(
+            (at + number * RECORD_BYTES, PACKET_MAX, at + number * RECORD_BYTES + PACKET_MAX, address_bytes)
+            for number in range(VOLLEY_MAX)
+        )
+        self.start, self._anew = ctypes.addressof(self._messages), bytes(self._messages)
+        self._buffer, self.records = buffer, memoryview(buffer).cast("B")
+        form = f"!{header_bytes + 4}xHHQ{PACKET_MAX - header_bytes - ECHO.size}x{IP_IN_ADDRESS[family]}"
+        self.echo = struct.Struct(f"{form}{RECORD_BYTES - struct.calcsize(form)}x")
+
+    def make_ready(self) -> None:
+        """The system has written into the messages; and what was received before must not complete what comes now."""
+        ctypes.memmove(self.start, self._anew, len(self._anew))
+        ctypes.memset(self._buffer, 0, len(self._buffer))
+
+    def take_out_options(self, count: int) -> None:
+        """Hardly any packet has options in its header of IP: then it is made as if it had none."""
+        firsts = self.records[: count * RECORD_BYTES : RECORD_BYTES].tobytes()
+        if firsts.count(USUAL) == count:
+            return
+        for number, first in enumerate(firsts):
+            more = (first & 0x0F) * 4 - IP_HEADER_BYTES
+            if more > 0:
+                begin, end = number * RECORD_BYTES + IP_HEADER_BYTES, number * RECORD_BYTES + PACKET_MAX
+                self.records[begin:end] = self.records[begin + more : end].tobytes() + bytes(more)
+
+
+def _messages(places: Iterator[tuple[int, int, int, int]]) -> tuple[ctypes.Array[_Message], ctypes.Array[_Vector]]:
+    """VOLLEY_MAX of them: where each has its packet and its address, and how long these are."""
+    messages, vectors = (_Message * VOLLEY_MAX)(), (_Vector * VOLLEY_MAX)()
+    for message, vector, (packet, packet_bytes, address, address_bytes) in zip(messages, vectors, places, strict=True):
+        vector.base, vector.length = packet, packet_bytes
+        message.header.name, message.header.name_length = address, address_bytes
+        message.header.vectors, message.header.vectors_length = ctypes.pointer(vector), 1
+    return messages, vectors
