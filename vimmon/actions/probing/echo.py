@@ -33,6 +33,7 @@ class Echo:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._current: dict[str | None, _Current] = {}  # of IPv4, by source
         self._current6: dict[str | None, _Current] = {}
         self._retired: set[EchoSocket] = set()
@@ -78,9 +79,9 @@ class Echo:
                 failed += zip(some, repeat(trouble))
                 continue
             for first in range(0, len(some), VOLLEY_MAX):
-                volley = some[first : first + VOLLEY_MAX]
-                failed += chosen.send(volley)
-                self._note_ends(chosen, volley)
+                volley, now = some[first : first + VOLLEY_MAX], self._now()
+                failed += chosen.send(volley, now)
+                self._note_ends(chosen, volley, now)
         if failed:
             with ExitStack() as telling:  # a bug in who is told keeps nothing from the others
                 for peer, why in reversed(failed):
@@ -101,11 +102,11 @@ class Echo:
             found = self._change(current, family, source)
         return found.socket
 
-    def _note_ends(self, chosen: EchoSocket, volley: Sequence[Peer]) -> None:
+    def _note_ends(self, chosen: EchoSocket, volley: Sequence[Peer], sent_at: float) -> None:
         timeouts_s = {peer.timeout_s for peer in volley}
         for timeout_s in timeouts_s:
             some = volley if len(timeouts_s) == 1 else [peer for peer in volley if peer.timeout_s == timeout_s]
-            slot = _slot_after(some[0].sent_at + timeout_s)
+            slot = _slot_after(sent_at + timeout_s)
             chosen.ending.setdefault(slot, []).append(some)
             if chosen.timer is None or slot * SLOT_S < chosen.timer.when():
                 self._wake_at(chosen, slot)
@@ -134,7 +135,7 @@ class Echo:
         What has arrived already counts: if it was read late, that was our own fault.
         """
         late: list[Peer] = []
-        now, chosen.timer = self._loop.time(), None
+        now, chosen.timer = self._now(), None
         if not chosen.waiting:
             chosen.ending.clear()
         for slot in sorted(chosen.ending):
@@ -142,7 +143,7 @@ class Echo:
                 peer
                 for volley in chosen.ending[slot]
                 for peer in volley
-                if peer.socket is chosen and _slot_after(peer.sent_at + peer.timeout_s) == slot  # it may be asked anew
+                if peer.socket is chosen and _slot_after(peer.sent_at + peer.timeout_s) <= slot  # it may be asked anew
             ]
             if left and slot * SLOT_S > now:
                 self._wake_at(chosen, slot)

@@ -50,10 +50,10 @@ class EchoSocket:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def send(self, peers: Sequence[Peer]) -> list[tuple[Peer, Exception]]:
-        """A request to each of at most VOLLEY_MAX, which waits from now on. Given back are those that could not be
-        sent, and why: they have to be told."""
-        now, sequences = self._clock(), self._free_sequences(len(peers))
+    def send(self, peers: Sequence[Peer], now: float) -> list[tuple[Peer, Exception]]:
+        """A request to each of at most VOLLEY_MAX, which waits from `now` on, in the loop's time. Given back are those
+        that could not be sent, and why: they have to be told."""
+        sequences = self._free_sequences(len(peers))
         self.waiting.update(zip(sequences, peers, strict=True))
         for peer, sequence in zip(peers, sequences, strict=True):
             peer.sequence, peer.socket, peer.sent_at = sequence, self, now
