@@ -191,6 +191,23 @@ async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_
         assert real.running == 0
 
 
+async def test_what_was_counted_before_a_bug_does_not_count_after_it(
+    redis_server: RedisServer, redis: Redis, conductor: Conductor
+) -> None:
+    async with Prober() as real:
+        probe = IcmpProbe(auth_url="http://127.0.0.1:5000", interval_s=0.1)
+        if "no ICMP socket is allowed" in (await real.probe(probe)).reason:
+            pytest.skip("this process may not open ICMP sockets")
+        async with hosting(redis_server.url, real) as host:
+            vim = conductor.register()
+            host.take_on(replace(assignment_of(vim), probe=probe))
+            await conductor.says(vim, VimStatus.REACHABLE)
+            await eventually(lambda: host._rounds._watched[vim.id].reply_s)
+            host._probed(vim.id, ValueError("a bug"))
+            host._conclude(host._monitors[vim.id], lambda: None)
+            assert host._monitors[vim.id].health.reason == "cannot probe: ValueError: a bug"
+
+
 # Who is taken on
 
 

@@ -169,6 +169,7 @@ class Host:
         if monitor is None:
             return
         if isinstance(outcome, Exception):
+            self._rounds.counted(vim_id)  # it was before the bug
             self._fail(monitor, outcome)
         else:
             self._metrics.saw(vim_id, monitor.assignment.probe.kind, outcome)
