@@ -51,6 +51,7 @@ def test_trouble_on_the_wire_is_the_vims(number: int, reason: str) -> None:
         (errno.EPERM, "forbidden by this host's firewall"),
         (errno.EADDRINUSE, "no free local port or address"),
         (errno.ENETDOWN, "this host's network is down"),
+        (errno.EAGAIN, "this host's buffer for sending is full"),
         (errno.ENOBUFS, "this host is out of memory"),
         (errno.ENOMEM, "this host is out of memory"),
         (errno.ENODEV, "this host has no such network interface"),
@@ -148,7 +149,7 @@ def test_of_several_addresses_the_wires_trouble_is_told_before_our_own_and_in_an
     assert reasons.of_connecting(errors) == reasons.cannot_probe("too many open files in this process")
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM])
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_address_that_could_not_be_asked_for_a_shortage_of_ours_is_not_held_against_the_vim(
     number: int, order: int

@@ -37,6 +37,7 @@ OUR_OWN: Mapping[int, str] = {
     errno.ENETDOWN: "this host's network is down",
     errno.EAFNOSUPPORT: "this host lacks the address family (IPv6?)",
     errno.EPERM: "forbidden by this host's firewall",
+    errno.EAGAIN: "this host's buffer for sending is full",
     errno.ENOBUFS: "this host is out of memory",
     errno.ENOMEM: "this host is out of memory",
     errno.ENODEV: "this host has no such network interface",
@@ -45,7 +46,13 @@ OUR_OWN: Mapping[int, str] = {
     errno.EACCES: "forbidden by this host's routes, or a broadcast address",
 }
 BY_ROUTE = frozenset({errno.EHOSTUNREACH, errno.EACCES})  # a router may say it as well, but later
-SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # whoever is short of these has not asked
+SHORTAGES = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+)  # whoever is short of these has not asked
 
 # OpenSSL's X509_V_ERR_*, see x509_vfy.h
 EXPIRED = 10
