@@ -157,7 +157,7 @@ class Echo:
                     break
             for peer, sequence in asked:
                 if peer.socket is chosen and peer.sequence == sequence:  # not asked anew by who was told of a reply
-                    peer.fail(None)
+                    chosen.tell(peer, None)
         self._close_if_done(chosen)
 
     def _close_if_done(self, chosen: EchoSocket) -> None:

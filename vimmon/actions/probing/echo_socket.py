@@ -23,7 +23,8 @@ VOLLEYS_A_READ = 4  # in one turn of the loop
 ERRORS_A_READ = 256
 ERROR_BYTES = 512
 SEQUENCE_MAX = 0xFFFF
-SEND_TRIES = 3
+SEND_TRIES = 2
+SENDS_MAX = 50  # errors of others may come faster than they are read
 ASKER = attrgetter("asker")
 
 
@@ -86,19 +87,24 @@ class EchoSocket:
         return free
 
     def _send_again(self, packet: bytes, peer: Peer) -> None:
-        """An error that another request had is raised by the next send, once: then it is tried again."""
-        for tries_left in reversed(range(SEND_TRIES - 1)):
-            self._read_errors()  # now: what a send has raised does not stop the reading of replies any more
+        """An error that another request had is raised by the next send, once: then it is tried again. It is this one's
+        own when it is raised again though no other had any."""
+        tries_left = SEND_TRIES
+        for _ in range(SENDS_MAX):
+            if self._read_errors():  # now: what a send has raised does not stop the reading of replies any more
+                tries_left = SEND_TRIES
             if peer.socket is None:
                 return  # it was this one's error, and is told
             try:
                 self._volleys.send_alone(packet, peer.sockaddr)
             except OSError as error:
-                if not tries_left:
-                    peer.cancel()
-                    raise refused(error) from None
+                why, tries_left = error, tries_left - 1
             else:
                 return
+            if not tries_left:
+                break
+        peer.cancel()
+        raise refused(why)
 
     def read(self) -> bool:
         """Hands out what has come, up to VOLLEYS_A_READ. Whether there may be more."""
@@ -121,8 +127,8 @@ class EchoSocket:
                     peer.socket = None
                     replied.append(peer)
             self._hand_out(replied, self._clock())
-            if count < VOLLEY_MAX or not waiting:  # nothing can come that matters: saves a call that finds nothing
-                return False
+            if count < VOLLEY_MAX or not waiting:  # an error may have cut it short, but hardly ever did
+                return bool(waiting)
         return True
 
     def _hand_out(self, replied: Sequence[Peer], at: float) -> None:
@@ -137,16 +143,19 @@ class EchoSocket:
             except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
                 self._loop.call_exception_handler({"message": "a bug in who was told of a reply", "exception": bug})
 
-    def _read_errors(self) -> None:
-        """Empties the queue of errors: while one is in it, the socket calls for attention."""
+    def _read_errors(self) -> bool:
+        """Empties the queue of errors: while one is in it, the socket calls for attention. Whether there were any."""
+        found = False
         with contextlib.suppress(BlockingIOError, InterruptedError):
             for _ in range(ERRORS_A_READ):
                 if self._socket.fileno() < 0:
-                    return  # it was changed for another by who was told
+                    break  # it was changed for another by who was told
                 request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, ERROR_BYTES, socket.MSG_ERRQUEUE)
+                found = True
                 error = echo_packets.error_in(ancillary)
                 if error is not None and target and len(request) >= 8:
                     self._blame(request, socket.inet_pton(self._socket.family, target[0].partition("%")[0]), error)
+        return found
 
     def _blame(self, request: bytes, ip: bytes, error: OSError) -> None:
         ident, sequence = echo_packets.HEADER.unpack_from(request)
@@ -154,4 +163,11 @@ class EchoSocket:
         if peer is None or peer.ip != ip or (ident != self._ident and self._raw):
             return
         if request[8:16] in (peer.nonce.to_bytes(8, "big"), b""):  # a router may give back the header alone
-            peer.fail(error)
+            self.tell(peer, error)
+
+    def tell(self, peer: Peer, why: Exception | None) -> None:
+        """That its request has failed."""
+        try:
+            peer.fail(why)
+        except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
+            self._loop.call_exception_handler({"message": "a bug in who was told of a request", "exception": bug})
