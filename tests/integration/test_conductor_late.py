@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from tests.chaos.valve import Valve
 from tests.integration.bench import Bench, update_vim, upkeep
-from tests.support.polling import eventually
+from tests.support.polling import eventually, until
 from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease import store
+from vimmon.lease.commands import Commands
 from vimmon.lease.connection import connect
 from vimmon.lease.model import Lease
 from vimmon.registry.store import Recorded, Report, VimStore
@@ -84,6 +86,36 @@ async def test_a_conductor_that_dies_in_its_blocking_take_is_found_by_the_index_
     assert redis.llen(bench.keys.requests) == 0
     assert upkeep(bench).fetch_back() == 1
     assert redis.lrange(bench.keys.requests, 0, -1) == [b"!0 1"]
+
+
+@pytest.mark.parametrize("asked", [[b"1"], []], ids=["a request comes just then", "none comes"])
+def test_a_waiting_that_is_broken_off_keeps_back_nothing_that_was_taken(
+    bench: Bench, redis: Redis, redis_server: RedisServer, asked: list[bytes]
+) -> None:
+    """As it is by CLIENT UNBLOCK, or by a Redis that is out of memory for a moment: as long as this conductor lives,
+    nobody else would look at what it has taken for a minute."""
+    with connect(Settings.model_validate({"redis_url": redis_server.url})) as its_own:
+        taking, commands = RequestList(its_own, bench.keys, bench.conductor_id), Commands(its_own)
+        taken = taking.queue_take(commands, 10, block_s=2.5)
+
+        def break_off() -> None:
+            until(lambda: redis.info("clients")["blocked_clients"] == 1)
+            (waiting,) = [client["id"] for client in redis.client_list() if client["cmd"] == "blmove"]
+            both = redis.pipeline()  # a transaction: it has not yet woken when it is broken off
+            if asked:
+                both.rpush(bench.keys.requests, *asked)
+            both.client_unblock(int(waiting), error=True)
+            both.execute()
+
+        results = commands.run(break_off)
+    assert isinstance(results[0], ResponseError)
+    if asked:
+        batch = taking.taken(taken, results)
+        assert batch is not None
+        assert batch.requests == (*asked,)
+    else:
+        with pytest.raises(ResponseError, match="UNBLOCKED"):  # not None: it would be asked again without a pause
+            taking.taken(taken, results)
 
 
 async def test_a_conductor_says_how_long_redis_was_away(

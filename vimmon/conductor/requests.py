@@ -104,12 +104,14 @@ class RequestList:
 
     @staticmethod
     def taken(taken: str, results: Sequence[Any]) -> Batch | None:
-        """What `queue_take` took. Raises what Redis said instead."""
-        for result in results:
-            if isinstance(result, RedisError):
-                raise result
-        now_ms, raw = cast(tuple[int, list[bytes]], results[-1])
+        """What `queue_take` took. Raises what Redis said instead; that the waiting was broken off keeps nothing back."""
+        waited, took = results
+        if isinstance(took, RedisError):
+            raise took
+        now_ms, raw = cast(tuple[int, list[bytes]], took)
         if not raw:
+            if isinstance(waited, RedisError):
+                raise waited
             return None
         if not raw[0].startswith(MARK):
             return Batch(taken, tuple(raw), now_ms)
