@@ -11,8 +11,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from tests.chaos.valve import Valve
-from tests.integration.bench import Bench, update_vim, upkeep
+from tests.integration.bench import REPLIES, Bench, update_vim, upkeep
 from tests.support.polling import eventually, until
+from vimmon.conductor.presence import Presence
 from vimmon.conductor.requests import RequestList
 from vimmon.conductor.server import Server
 from vimmon.embedded.redis import RedisServer
@@ -116,6 +117,50 @@ def test_a_waiting_that_is_broken_off_keeps_back_nothing_that_was_taken(
     else:
         with pytest.raises(ResponseError, match="UNBLOCKED"):  # not None: it would be asked again without a pause
             taking.taken(taken, results)
+
+
+def test_a_conductor_whose_counting_fails_goes_on_beating(bench: Bench) -> None:
+    """Without a heartbeat its batches would be taken away one after another, and their requests buried in the end."""
+    counted: list[int] = []
+
+    def fails() -> None:
+        counted.append(1)
+        raise ZeroDivisionError
+
+    presence = Presence(bench.redis, bench.keys, bench.conductor_id, beat_s=0.01, ttl_s=15, also=fails)
+    presence.start()
+    try:
+        until(lambda: len(counted) > 2)
+        bench.redis.delete(bench.keys.conductor(bench.conductor_id))
+        until(lambda: bench.redis.exists(bench.keys.conductor(bench.conductor_id)))
+    finally:
+        presence.stop()
+    assert not bench.redis.exists(bench.keys.conductor(bench.conductor_id))
+
+
+def test_the_batch_in_hand_when_a_conductor_is_told_to_leave_is_answered(bench: Bench) -> None:
+    stop = threading.Event()
+    vims = PausedAfterCommit(bench, stop.set)
+    server = Server(bench.requests, bench.leases, vims, redis=bench.redis, keys=bench.keys, batch=100)
+    bench.push(update_vim(bench.registered(), id="1"))
+    server.serve(stop)
+    assert [reply["id"] for reply in bench.replies()] == ["1"]
+    assert bench.redis.keys("vimmon:rpc:taken*") == []
+
+
+async def test_an_answer_that_redis_refuses_is_told_while_it_serves_on(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.redis.set(REPLIES, "no list")
+    bench.push(update_vim(bench.registered()))
+    stop = threading.Event()
+    thread = threading.Thread(target=bench.server.serve, args=[stop])
+    thread.start()
+    try:
+        await eventually(lambda: "reply_refused" in caplog.text)
+    finally:
+        stop.set()
+        thread.join(10)
 
 
 async def test_a_conductor_says_how_long_redis_was_away(

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 
 from vimmon.redis_url import SentinelPlace, parse_redis_url
 from vimmon.settings import Settings
@@ -47,5 +48,8 @@ async def ask(redis: Redis, *words: str | bytes | int | float) -> Any:
     try:
         await connection.send_packed_command(pack_command(words))  # type: ignore[arg-type]  # str is fine
         return await connection.read_response()
+    except ResponseError:  # Redis 7.0 answers twice where CLIENT UNBLOCK met CLIENT PAUSE; a replica may stay one
+        await connection.disconnect()
+        raise
     finally:
         await redis.connection_pool.release(connection)

@@ -60,6 +60,8 @@ class Presence:
             self._also()
         except RedisError as trouble:  # it expires by itself
             log.info(event("farewell_not_sent", error=trouble))
+        except Exception:  # nor may that keep its process from leaving
+            log.exception(event("farewell_not_sent"))
 
     def beat(self) -> None:
         key = self._keys.conductor(self._conductor_id)
@@ -77,4 +79,6 @@ class Presence:
                 self._also()
             except RedisError as trouble:  # the next beat writes everything anew
                 log.info(event("heartbeat_not_sent", error=trouble))
+            except Exception:  # to live without a heartbeat is to have each batch taken away, and its requests buried
+                log.exception(event("heartbeat_not_sent"))
             self._stop.wait(self._beat_s)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from vimmon.lease.commands import Commands
 from vimmon.lease.keys import Keys
@@ -108,6 +108,8 @@ class RequestList:
         waited, took = results
         if isinstance(took, RedisError):
             raise took
+        if not isinstance(took, list):
+            raise InvalidResponse("the taking was answered as if it were another command")
         now_ms, raw = cast(tuple[int, list[bytes]], took)
         if not raw:
             if isinstance(waited, RedisError):
