@@ -104,7 +104,7 @@ class RequestList:
 
     @staticmethod
     def taken(taken: str, results: Sequence[Any]) -> Batch | None:
-        """What `queue_take` took. Raises what Redis said instead; that the waiting was broken off keeps nothing back."""
+        """What `queue_take` took, also where the waiting was broken off. Raises what Redis said instead."""
         waited, took = results
         if isinstance(took, RedisError):
             raise took
