@@ -26,14 +26,14 @@ def settings(redis_server: RedisServer) -> Settings:
 
 def pause(redis: Redis) -> None:
     """Whatever writes has to wait."""
-    redis.execute_command("CLIENT", "PAUSE", 30_000, "WRITE")
+    redis.client_pause(30_000, all=False)
 
 
 @pytest.fixture
 def paused(redis: Redis) -> Iterator[Redis]:
     pause(redis)
     yield redis
-    redis.execute_command("CLIENT", "UNPAUSE")
+    redis.client_unpause()
 
 
 def waiting(redis: Redis) -> list[int]:
@@ -45,7 +45,7 @@ def break_off(redis: Redis) -> None:
     until(lambda: waiting(redis))
     (number,) = waiting(redis)
     redis.client_unblock(number, error=True)
-    redis.execute_command("CLIENT", "UNPAUSE")
+    redis.client_unpause()
 
 
 @pytest.mark.parametrize("keeping", [False, True], ids=["a pool", "one that is kept"])
