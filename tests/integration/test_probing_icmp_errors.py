@@ -119,6 +119,41 @@ async def test_a_bug_in_who_is_told_that_the_time_is_over_keeps_nobody_waiting_a
     await in_own_network(test)
 
 
+async def test_who_is_told_of_an_error_may_ask_others_though_the_socket_is_changed_by_that() -> None:
+    async def test() -> None:
+        now = time.monotonic()
+        bugs, told = bugs_here(), list[float | Exception | None]()
+        async with Prober(clock=lambda: now) as prober, overhearing() as next_request:
+
+            def ask_another(_: object) -> None:
+                nonlocal now
+                now += CHANGE_AFTER_S
+                prober.ask([peer_at(prober, icmp(), told.append)])
+
+            request, old = await asked_in_vain(prober, next_request, ask_another), socket_of(prober)
+            forge(request, kind=3, code=1, body=request.packet)
+            await eventually(lambda: told)
+            assert socket_of(prober) is not old
+            assert old._socket.fileno() < 0
+        assert [type(found) for found in told] == [float]
+        assert bugs == []
+
+    await in_own_network(test)
+
+
+async def test_who_is_cancelled_by_who_was_told_of_an_error_is_told_nothing_though_it_cannot_be_sent() -> None:
+    async def test() -> None:
+        mine: Told = []
+        async with Prober() as prober, overhearing() as next_request:
+            me = peer_at(prober, icmp("192.0.2.1"), mine.append)
+            refuse(await asked_in_vain(prober, next_request, lambda _: me.cancel()), socket_of(prober))
+            prober.ask([me])
+            assert prober.running == 0
+        assert mine == []
+
+    await in_own_network(test)
+
+
 async def test_replies_count_whose_reading_was_cut_short_after_the_time_was_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

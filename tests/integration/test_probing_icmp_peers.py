@@ -135,3 +135,8 @@ async def test_a_peer_whom_this_host_may_not_ask_is_told_why() -> None:
         check(outcome_of(1, trouble), UNKNOWN, NOT_ALLOWED)
 
     await in_own_network(test, pings=False)
+
+
+async def test_no_nonce_ends_with_a_zero_which_would_complete_one_that_was_cut() -> None:
+    async with Prober() as prober:
+        assert all(peer_at(prober, icmp(), lambda _: None).nonce % 256 for _ in range(2000))

@@ -82,6 +82,23 @@ def test_one_that_begins_to_fail_waits_until_any_is_reached_and_some_are_asked_a
     assert doubt(suspicion, "v0", 14) is None, "it has failed before, when others were reached"
 
 
+def test_who_has_failed_since_is_not_asked_for_another() -> None:
+    suspicion = watching(*VIMS, "last")
+    suspicion.saw("last", False, 10)
+    assert suspicion.saw("v0", False, 11) == ["v4", "v3", "v2", "v1"]
+
+
+def test_it_is_calm_again_as_soon_as_it_is_reconsidered_after_one_was_reached() -> None:
+    suspicion = watching(*VIMS)
+    assert suspicion.calm
+    suspicion.saw("v0", False, 10)
+    suspicion.reconsider(10)
+    suspicion.saw("v1", True, 11)
+    assert not suspicion.calm
+    suspicion.reconsider(11)
+    assert suspicion.calm
+
+
 def test_what_waits_for_too_long_is_not_known() -> None:
     suspicion = watching(*VIMS)
     suspicion.saw("v0", False, 10)

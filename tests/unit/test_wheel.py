@@ -98,6 +98,15 @@ def test_after_a_pause_each_key_fires_once_and_then_leaves_room(interval_s: floa
         assert later[key][0] - now >= 0.4 * interval_s
 
 
+def test_after_a_pause_keys_that_are_on_their_grid_fire_once_as_well() -> None:
+    w = wheel()
+    w.add("a", 2, START)
+    run(w, START, 20)
+    assert not w._entries["a"].strays
+    assert set(w.due(START + 120)) == {"a"}
+    assert len(run(w, START + 120, 20)["a"]) == pytest.approx(10, abs=1)
+
+
 def test_a_pause_costs_no_more_for_being_long() -> None:
     w = wheel()
     w.add("a", 10, START)

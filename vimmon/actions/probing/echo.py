@@ -89,7 +89,6 @@ class Echo:
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
-            each.ending.clear()
             each.close()
         for known in (self._current, self._current6, self._retired):
             known.clear()

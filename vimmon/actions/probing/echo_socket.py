@@ -94,7 +94,7 @@ class EchoSocket:
             if self._read_errors():  # now: what a send has raised does not stop the reading of replies any more
                 tries_left = SEND_TRIES
             if peer.socket is None:
-                return  # it was this one's error, and is told
+                return  # it was this one's error, and is told; or it was cancelled by who was told of another's
             try:
                 self._volleys.send_alone(packet, peer.sockaddr)
             except OSError as error:
