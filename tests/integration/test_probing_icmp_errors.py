@@ -154,6 +154,44 @@ async def test_who_is_cancelled_by_who_was_told_of_an_error_is_told_nothing_thou
     await in_own_network(test)
 
 
+async def test_who_asks_anew_at_a_reply_that_was_read_when_the_time_was_over_is_waited_for_anew() -> None:
+    """More have replied than are read in one turn of the loop; the second time nobody does."""
+
+    async def test() -> None:
+        waited_s: list[float] = []
+        left: list[object] = []
+        async with Prober() as prober:
+            asker = prober.asker(
+                lambda some, _: left.extend(prober.ask(some)),
+                lambda peer, _: waited_s.append(time.monotonic() - peer.sent_at),
+            )
+            found = [prober.peer(icmp(f"127.0.0.{number % 250 + 1}", s=0.1), asker) for number in range(300)]
+            prober.ask([each[0] for each in found if each])
+            set_sysctl("ipv4/icmp_echo_ignore_all", 1)
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is late
+            await eventually(lambda: len(waited_s) == 300)
+        assert min(waited_s) >= 0.1
+        assert left == []
+
+    await in_own_network(test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("unreachable", "this host's routes lead nowhere from here"),
+        ("prohibit", "forbidden by this host's routes, or a broadcast address"),
+    ],
+)
+async def test_what_this_hosts_routes_refuse_says_nothing_about_the_vim(kind: str, reason: str) -> None:
+    async def test() -> None:
+        run(f"ip route add {kind} 192.0.2.0/24")
+        async with Prober() as prober:
+            check(await prober.probe(icmp("192.0.2.1")), UNKNOWN, f"cannot probe: {reason}")
+
+    await in_own_network(test)
+
+
 async def test_replies_count_whose_reading_was_cut_short_after_the_time_was_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
