@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,8 @@ import pytest
 from tests.support.authority import Authority
 from vimmon.actions.probing import tls, wire
 from vimmon.probes import HttpProbe
+
+Answering = contextlib.AbstractContextManager[int]
 
 
 @pytest.fixture
@@ -48,50 +50,47 @@ def secure(port: int, host: str = "127.0.0.1", **settings: Any) -> HttpProbe:
 
 
 @contextlib.contextmanager
-def shaking_hands(context: ssl.SSLContext, *, patience_s: float | None = None, answer: bytes = b"") -> Iterator[int]:
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that answers one connection after the other."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # shut down
+            while True:
+                answer(server.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def shaking_hands(context: ssl.SSLContext, *, patience_s: float | None = None, answer: bytes = b"") -> Answering:
     """The port of a server that makes TLS handshakes, or tries to, one after the other, and says no more than that."""
 
-    def serve() -> None:
-        with contextlib.suppress(OSError):  # shut down
-            while True:
-                connection, _ = server.accept()
-                connection.settimeout(patience_s)
-                with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
-                    secured.recv(4096)
-                    secured.sendall(answer)
+    def shake_hands(connection: socket.socket) -> None:
+        connection.settimeout(patience_s)
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(4096)
+            secured.sendall(answer)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    return answering(shake_hands)
 
 
-@contextlib.contextmanager
-def refusing_clients(context: ssl.SSLContext) -> Iterator[int]:
+def refusing_clients(context: ssl.SSLContext) -> Answering:
     """The port of a server that says why it refuses, and then lets the client close: else a reset may swallow that."""
 
-    def serve() -> None:
-        with contextlib.suppress(OSError):  # shut down
-            while True:
-                connection, _ = server.accept()
-                with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secured:
-                    with contextlib.suppress(ssl.SSLError):
-                        secured.do_handshake()
-                    while socket.socket.recv(secured, 4096):
-                        pass
+    def refuse(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secured:
+            with contextlib.suppress(ssl.SSLError):
+                secured.do_handshake()
+            while socket.socket.recv(secured, 4096):
+                pass
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    return answering(refuse)
 
 
 @contextlib.contextmanager

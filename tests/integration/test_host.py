@@ -5,6 +5,8 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -167,9 +169,9 @@ async def test_a_status_that_somebody_else_wrote_is_put_right(host: Host, conduc
     await eventually(lambda: overwritten(redis, vim, f"{generation}:{seq}:REACHABLE:{holder}"))
 
 
-async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_is_put_right(
-    redis_server: RedisServer, redis: Redis, conductor: Conductor
-) -> None:
+@asynccontextmanager
+async def pinging(redis_server: RedisServer, conductor: Conductor) -> AsyncIterator[tuple[Host, Vim]]:
+    """A host with a real prober, and the one VIM that it watches, by icmp, and that is REACHABLE."""
     async with Prober() as real:
         probe = IcmpProbe(auth_url="http://127.0.0.1:5000", interval_s=0.1)
         if "no ICMP socket is allowed" in (await real.probe(probe)).reason:
@@ -178,34 +180,34 @@ async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_
             vim = conductor.register()
             host.take_on(replace(assignment_of(vim), probe=probe))
             await conductor.says(vim, VimStatus.REACHABLE)
-            await eventually(lambda: host._rounds._watched[vim.id].settled)
-            told: list[object] = []
-            host._rounds._ended = lambda *found: told.append(found)
-            host._rounds.counted = lambda vim_id: "ICMP reply in 77 ms"  # type: ignore[method-assign]
-            known = await eventually(lambda: text_of(redis, KEYS.status(vim.id)))
-            generation, seq, _, holder = str(known).split(":", 3)
-            redis.set(KEYS.status(vim.id), f"{generation}:{seq}:UNKNOWN:{holder}")
-            await eventually(lambda: overwritten(redis, vim, f"{generation}:{seq}:REACHABLE:{holder}"))
-            assert host._monitors[vim.id].reason_said == "ICMP reply in 77 ms"
-            assert told == []
+            yield host, vim
         assert real.running == 0
+
+
+async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_is_put_right(
+    redis_server: RedisServer, redis: Redis, conductor: Conductor
+) -> None:
+    async with pinging(redis_server, conductor) as (host, vim):
+        await eventually(lambda: host._rounds._watched[vim.id].settled)
+        told: list[object] = []
+        host._rounds._ended = lambda *found: told.append(found)
+        host._rounds.counted = lambda vim_id: "ICMP reply in 77 ms"  # type: ignore[method-assign]
+        known = await eventually(lambda: text_of(redis, KEYS.status(vim.id)))
+        generation, seq, _, holder = str(known).split(":", 3)
+        redis.set(KEYS.status(vim.id), f"{generation}:{seq}:UNKNOWN:{holder}")
+        await eventually(lambda: overwritten(redis, vim, f"{generation}:{seq}:REACHABLE:{holder}"))
+        assert host._monitors[vim.id].reason_said == "ICMP reply in 77 ms"
+        assert told == []
 
 
 async def test_what_was_counted_before_a_bug_does_not_count_after_it(
     redis_server: RedisServer, redis: Redis, conductor: Conductor
 ) -> None:
-    async with Prober() as real:
-        probe = IcmpProbe(auth_url="http://127.0.0.1:5000", interval_s=0.1)
-        if "no ICMP socket is allowed" in (await real.probe(probe)).reason:
-            pytest.skip("this process may not open ICMP sockets")
-        async with hosting(redis_server.url, real) as host:
-            vim = conductor.register()
-            host.take_on(replace(assignment_of(vim), probe=probe))
-            await conductor.says(vim, VimStatus.REACHABLE)
-            await eventually(lambda: host._rounds._watched[vim.id].reply_s)
-            host._probed(vim.id, ValueError("a bug"))
-            host._conclude(host._monitors[vim.id], lambda: None)
-            assert host._monitors[vim.id].health.reason == "cannot probe: ValueError: a bug"
+    async with pinging(redis_server, conductor) as (host, vim):
+        await eventually(lambda: host._rounds._watched[vim.id].reply_s)
+        host._probed(vim.id, ValueError("a bug"))
+        host._conclude(host._monitors[vim.id], lambda: None)
+        assert host._monitors[vim.id].health.reason == "cannot probe: ValueError: a bug"
 
 
 # Who is taken on

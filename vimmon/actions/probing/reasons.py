@@ -46,13 +46,8 @@ OUR_OWN: Mapping[int, str] = {
     errno.EACCES: "forbidden by this host's routes, or a broadcast address",
 }
 BY_ROUTE = frozenset({errno.EHOSTUNREACH, errno.EACCES})  # a router may say it as well, but later
-SHORTAGES = (
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.EAGAIN,
-    errno.ENOBUFS,
-    errno.ENOMEM,
-)  # whoever is short of these has not asked
+# Whoever is short of these has not asked.
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
 
 # OpenSSL's X509_V_ERR_*, see x509_vfy.h
 EXPIRED = 10
