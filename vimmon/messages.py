@@ -68,9 +68,7 @@ class UpdateCall(Frozen):
     expires_at: int | None = Field(default=None, lt=2**53)
 
 
-# As model_validate_json and model_dump_json, which look at options first.
-READ_USUAL = UpdateCall.__pydantic_validator__.validate_json
-WRITE_PARAMS = UpdateVim.__pydantic_serializer__.to_json
+READ_USUAL = UpdateCall.__pydantic_validator__.validate_json  # as model_validate_json, which looks at options first
 
 
 class Answer(Frozen):
@@ -145,11 +143,14 @@ def explain(error: ValidationError) -> str:
 
 def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int | None) -> bytes:
     """An update_vim, ready for the request list."""
+    said = {**vars(params), "status": str(params.status)}  # else orjson asks for the value of an enum in Python
+    if params.seq is None or params.generation is None:
+        said = {name: value for name, value in said.items() if value is not None}
     envelope: dict[str, Any] = {
         "jsonrpc": "2.0",
         "id": request_id,
         "method": "update_vim",
-        "params": orjson.Fragment(WRITE_PARAMS(params, exclude_none=True)),
+        "params": said,
         "reply_to": reply_to,
     }
     if expires_at is not None:
@@ -188,8 +189,8 @@ def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
             raise ValueError("its error has no code")
         return data["id"], CallFailed(code, str(problem.get("message", "")))
     result = data.get("result")
-    if isinstance(result, dict) and len(result) == 1 and isinstance(status := result.get("status"), str):
-        known = PLAIN_ANSWERS.get(status)
+    if isinstance(result, dict) and len(result) == 1:
+        known = PLAIN_ANSWERS.get(str(result.get("status")))
         if known is not None:
             return data["id"], known
     return data["id"], Answer.model_validate(result)

@@ -387,4 +387,4 @@ async def test_ten_thousand_statuses_that_change_one_by_one_are_no_work_for_each
             caller.say(update(f"vim-{number}", seq=2))
         assert time.process_time() - started < 2
         assert len(caller._due) == 10_000
-        assert len(caller._vim_of) == 10_000
+        assert len(caller._asked) == 10_000

@@ -9,7 +9,8 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice
@@ -79,11 +80,13 @@ async def keep_going(task: str, step: Callable[[], Awaitable[None]], *, pause_s:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """Something said and not yet answered, and how long to wait for the answer before it is sent again."""
+    """Something said, and how long to wait for the answer before it is sent again; `open` until it is answered, or
+    something else is said."""
 
     update: UpdateVim
     request_id: str
     wait_s: float
+    open: bool = True
 
 
 class Caller:
@@ -116,10 +119,11 @@ class Caller:
         self._last_retry_s = last_retry_s
         self._pause_s = pause_s
         self._pending: dict[str, _Pending] = {}
-        self._vim_of: dict[str, str] = {}  # request id → vim_id
-        self._due: dict[str, None] = {}  # of which VIMs to send what is pending, longest due first
+        self._asked: dict[str, _Pending] = {}  # the same by their request ids
+        self._due: dict[str, _Pending] = {}  # what of them to send, longest due first
         self._rng = rng
-        self._retries: list[tuple[float, int, _Pending]] = []  # a heap: when the others are due; answered ones as well
+        # A heap: when the others are due, with those that were sent together; answered ones as well.
+        self._retries: list[tuple[float, int, list[_Pending]]] = []
         self._numbers = count()
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
@@ -131,17 +135,19 @@ class Caller:
 
     def say(self, update: UpdateVim) -> None:
         """Takes the place of whatever was said of this VIM and is not answered yet."""
-        self.forget(update.vim_id)
-        pending = _Pending(update, self._new_id(), self._first_retry_s)
-        self._pending[update.vim_id] = pending
-        self._vim_of[pending.request_id] = update.vim_id
-        self._due[update.vim_id] = None
+        vim_id, request_id = update.vim_id, self._new_id()
+        if vim_id in self._pending:
+            self.forget(vim_id)
+        pending = _Pending(update, request_id, self._first_retry_s)
+        self._pending[vim_id] = self._asked[request_id] = self._due[vim_id] = pending
         self._wake.set()
 
     def forget(self, vim_id: str) -> None:
         """Nothing more is said of this VIM."""
-        if old := self._pending.pop(vim_id, None):
-            del self._vim_of[old.request_id]
+        old = self._pending.pop(vim_id, None)
+        if old is not None:
+            old.open = False
+            del self._asked[old.request_id]
             self._due.pop(vim_id, None)
 
     async def run(self) -> None:
@@ -153,7 +159,7 @@ class Caller:
     async def _send(self) -> None:
         """Sends what is due, in bulk, or waits until something is."""
         while (first := self._first_retry()) is not None and first[0] <= self._clock():
-            self._due[first[2].update.vim_id] = None
+            self._due |= {one.update.vim_id: one for one in first[2] if one.open}
             heappop(self._retries)
         if not self._due:
             await self._until_due()
@@ -164,13 +170,11 @@ class Caller:
             await asyncio.sleep(self._pause_s)
             return
         expires_at = round((self._clock() + self._ahead_s + self._request_ttl_s) * 1000)
-        some = [self._pending[vim_id] for vim_id in islice(self._due, BULK)]
+        some = [*islice(self._due.values(), BULK)]
         bodies = [call(one.request_id, one.update, reply_to=self._reply_to, expires_at=expires_at) for one in some]
         if bodies:  # unless all were forgotten meanwhile
             self._waiting = cast(int, await ask(self._redis, "RPUSH", self._keys.requests, *bodies))
-        now = self._clock()
-        for pending in some:
-            self._sent(pending, now)
+        self._sent(some)
 
     async def _ask(self) -> None:
         """How many requests wait, and what time it is: Redis's clock is the only one that all parts share."""
@@ -197,21 +201,29 @@ class Caller:
             log.warning(event("held_back" if self._holding_back else "held_back_no_more", requests=waiting))
         return self._holding_back
 
-    def _first_retry(self) -> tuple[float, int, _Pending] | None:
-        """The next to be sent again, unless it is answered before; those that were are let go of."""
-        retries = self._retries
-        while retries and self._pending.get(retries[0][2].update.vim_id) is not retries[0][2]:
-            heappop(retries)
-        return retries[0] if retries else None
+    def _first_retry(self) -> tuple[float, int, list[_Pending]] | None:
+        """The next to be sent again, unless they are answered before; those that were are let go of."""
+        while self._retries:
+            together = self._retries[0][2]
+            while together and not together[-1].open:
+                together.pop()
+            if together:
+                return self._retries[0]
+            heappop(self._retries)
+        return None
 
-    def _sent(self, pending: _Pending, now: float) -> None:
-        vim_id = pending.update.vim_id
-        if self._pending.get(vim_id) is not pending:
-            return  # answered, forgotten, or said anew while it was on its way
-        self._due.pop(vim_id, None)
-        due_at = now + pending.wait_s * (1 + JITTER * (2 * self._rng.random() - 1))
-        heappush(self._retries, (due_at, next(self._numbers), pending))
-        pending.wait_s = min(2 * pending.wait_s, self._last_retry_s)
+    def _sent(self, some: Sequence[_Pending]) -> None:
+        """Not those that were answered, forgotten, or said anew while they were on their way."""
+        by_wait: dict[float, list[_Pending]] = defaultdict(list)
+        for pending in some:
+            if pending.open:
+                self._due.pop(pending.update.vim_id, None)
+                by_wait[pending.wait_s].append(pending)
+        for wait_s, together in by_wait.items():
+            due_at = self._clock() + wait_s * (1 + JITTER * (2 * self._rng.random() - 1))
+            heappush(self._retries, (due_at, next(self._numbers), together))
+            for pending in together:
+                pending.wait_s = min(2 * wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:
         popped = await ask(self._redis, "BLMPOP", LONGEST_BLOCK_S, 1, self._reply_to, "LEFT", "COUNT", BULK)
@@ -224,14 +236,14 @@ class Caller:
             self._take(str(request_id), reply)
 
     def _take(self, request_id: str, reply: Answer | CallFailed) -> None:
-        vim_id = self._vim_of.get(request_id)
-        if vim_id is None:
+        pending = self._asked.get(request_id)
+        if pending is None:
             return  # an answer to what was said anew since, or answered twice
+        update = pending.update
         if isinstance(reply, CallFailed):
-            self._complain(event("call_failed", vim_id=vim_id, error=reply))
+            self._complain(event("call_failed", vim_id=update.vim_id, error=reply))
             return  # sent again when it is due
-        update = self._pending[vim_id].update
-        self.forget(vim_id)
+        self.forget(update.vim_id)
         self._hear(update, reply)
 
     def _complain(self, line: str) -> None:
