@@ -143,7 +143,7 @@ def explain(error: ValidationError) -> str:
 
 def call(request_id: str, params: UpdateVim, *, reply_to: str, expires_at: int | None) -> bytes:
     """An update_vim, ready for the request list."""
-    said = {**vars(params), "status": str(params.status)}  # else orjson asks for the value of an enum in Python
+    said = vars(params)
     if params.seq is None or params.generation is None:
         said = {name: value for name, value in said.items() if value is not None}
     envelope: dict[str, Any] = {

@@ -21,7 +21,8 @@ from vimmon.lease import store
 from vimmon.lease.commands import Commands
 from vimmon.lease.connection import connect
 from vimmon.lease.model import Lease
-from vimmon.registry.store import Recorded, Report, VimStore
+from vimmon.registry.reports import Reported
+from vimmon.registry.store import Recorded, VimStore
 from vimmon.settings import Settings
 
 TOO_OLD_MS = 100
@@ -34,7 +35,7 @@ class PausedAfterCommit(VimStore):
         super().__init__(bench.engine)
         self._meanwhile = meanwhile
 
-    def record_statuses(self, reports: Sequence[Report]) -> list[Recorded]:
+    def record_statuses(self, reports: Sequence[Reported]) -> list[Recorded]:
         recorded = super().record_statuses(reports)
         self._meanwhile()
         return recorded

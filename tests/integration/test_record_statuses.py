@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,20 +47,20 @@ def test_the_same_status_again_is_no_change(store: VimStore) -> None:
     registered(store)
     store.record_statuses([GOOD])
     before = store.get("vim-1")
-    assert verdicts(store.record_statuses([GOOD._replace(seq=None, reason=None)])) == [RecordVerdict.APPLIED]
+    assert verdicts(store.record_statuses([replace(GOOD, seq=None, reason=None)])) == [RecordVerdict.APPLIED]
     vim = store.get("vim-1")
     assert (vim.status_since, vim.reason) == (before.status_since, None)
     assert len(store.history("vim-1")) == 1
 
 
 REFUSED = {
-    "another action": GOOD._replace(action_id="other", seq=9),
-    "another holder": GOOD._replace(holder="other", seq=9),
-    "a holder in other case": GOOD._replace(holder="HOLDER", seq=9),
-    "a deregistered VIM": GOOD._replace(vim_id="gone", action_id="gone-a1", seq=9),
-    "an unknown VIM": GOOD._replace(vim_id="unknown"),
-    "an id that no database can keep": GOOD._replace(vim_id="nul\0"),
-    "an action that no database can keep": GOOD._replace(action_id="half \ud800", seq=9),
+    "another action": replace(GOOD, action_id="other", seq=9),
+    "another holder": replace(GOOD, holder="other", seq=9),
+    "a holder in other case": replace(GOOD, holder="HOLDER", seq=9),
+    "a deregistered VIM": replace(GOOD, vim_id="gone", action_id="gone-a1", seq=9),
+    "an unknown VIM": replace(GOOD, vim_id="unknown"),
+    "an id that no database can keep": replace(GOOD, vim_id="nul\0"),
+    "an action that no database can keep": replace(GOOD, action_id="half \ud800", seq=9),
 }
 
 
@@ -70,7 +71,7 @@ def test_a_report_from_any_other_changes_not_one_column(store: VimStore, engine:
     store.record_statuses([GOOD])
     store.deregister("gone")
     before = rows(engine)
-    assert verdicts(store.record_statuses([report._replace(status=U)])) == [RecordVerdict.BAD_ACTION]
+    assert verdicts(store.record_statuses([replace(report, status=U)])) == [RecordVerdict.BAD_ACTION]
     assert rows(engine) == before
 
 
@@ -78,16 +79,16 @@ def test_a_seq_that_is_not_newer_changes_not_one_column(store: VimStore, engine:
     registered(store)
     store.record_statuses([GOOD])
     before = rows(engine)
-    recorded = store.record_statuses([GOOD._replace(status=U), GOOD._replace(status=U, seq=4)])
+    recorded = store.record_statuses([replace(GOOD, status=U), replace(GOOD, status=U, seq=4)])
     assert verdicts(recorded) == [RecordVerdict.KNOWN] * 2
     assert recorded[0].row == RowState(1, "vim-1-a1", R, 5, "holder")
     assert rows(engine) == before
 
 
 BREACHES = {
-    "action": GOOD._replace(action_id="other", seq=9),
-    "seq": GOOD._replace(seq=5),
-    "holder": GOOD._replace(holder="other", seq=9),
+    "action": replace(GOOD, action_id="other", seq=9),
+    "seq": replace(GOOD, seq=5),
+    "holder": replace(GOOD, holder="other", seq=9),
 }
 
 
@@ -108,7 +109,7 @@ def test_the_update_refuses_what_the_decision_wrongly_let_pass(
     monkeypatch.setattr(recording, "decide", gullible)
     innocent = Report("vim-2", "vim-2-a1", U, None, "h", None)
     with pytest.raises(BatchFailed, match="1 of 2"):
-        store.record_statuses([innocent, innocent, report._replace(status=U)])
+        store.record_statuses([innocent, innocent, replace(report, status=U)])
     assert rows(engine) == before
 
 
@@ -124,7 +125,7 @@ def test_the_one_statement_refuses_what_the_decision_would_let_pass(
     monkeypatch.setattr(at_once, "decide", gullible)
     innocent = Report("vim-2", "vim-2-a1", U, None, "h", None)
     with pytest.raises(BatchFailed, match="1 of 2"):
-        store.record_statuses([innocent, report._replace(status=U)])
+        store.record_statuses([innocent, replace(report, status=U)])
     assert store.get("vim-1") == before
     assert store.get("vim-2").status == U
 
@@ -164,7 +165,7 @@ def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
     waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
     with ThreadPoolExecutor(1) as pool, engine.connect() as other:
         other.execute(VIMS.update().values(**columns))
-        asked = pool.submit(store.record_statuses, [GOOD._replace(status=U, seq=6)])
+        asked = pool.submit(store.record_statuses, [replace(GOOD, status=U, seq=6)])
         while not other.execute(waits).scalar_one():
             assert not asked.done()
         other.commit()
@@ -179,12 +180,12 @@ def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
 def test_each_of_several_reports_on_one_vim_sees_the_one_before(store: VimStore) -> None:
     registered(store)
     reports = [
-        GOOD._replace(status=R, seq=1, reason="1"),
-        GOOD._replace(status=U, seq=2, reason="2"),
-        GOOD._replace(status=U, seq=2, reason="again"),
-        GOOD._replace(status=R, seq=9, holder="second", reason="another holder"),
-        GOOD._replace(status=U, seq=None, reason="next"),
-        GOOD._replace(status=R, seq=7, reason="7"),
+        replace(GOOD, status=R, seq=1, reason="1"),
+        replace(GOOD, status=U, seq=2, reason="2"),
+        replace(GOOD, status=U, seq=2, reason="again"),
+        replace(GOOD, status=R, seq=9, holder="second", reason="another holder"),
+        replace(GOOD, status=U, seq=None, reason="next"),
+        replace(GOOD, status=R, seq=7, reason="7"),
     ]
     recorded = store.record_statuses(reports)
     applied, known, bad = RecordVerdict.APPLIED, RecordVerdict.KNOWN, RecordVerdict.BAD_ACTION
@@ -198,7 +199,7 @@ def test_each_of_several_reports_on_one_vim_sees_the_one_before(store: VimStore)
 def test_there_and_back_in_one_batch_is_a_change_all_the_same(store: VimStore) -> None:
     registered(store)
     store.record_statuses([GOOD])
-    store.record_statuses([GOOD._replace(status=U, seq=6), GOOD._replace(seq=7)])
+    store.record_statuses([replace(GOOD, status=U, seq=6), replace(GOOD, seq=7)])
     assert len(store.history("vim-1")) == 3
     assert store.get("vim-1").status_since == store.history("vim-1")[0].at
 
@@ -243,7 +244,7 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
         if statement.startswith("WITH"):
             plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()))
 
-    report = GOOD._replace(vim_id=vim.id, action_id=f"{vim.id}-a1")
+    report = replace(GOOD, vim_id=vim.id, action_id=f"{vim.id}-a1")
     with executed(engine, explain):
         VimStore(engine).record_statuses([report])
         VimStore(engine).record_statuses([report, report])
@@ -297,5 +298,5 @@ UNKEEPABLE = [{"holder": "nul\0"}, {"holder": "x" * 201}, {"reason": "half \ud80
 def test_a_report_that_no_database_can_keep_fails_its_batch(store: VimStore, bad: dict[str, Any]) -> None:
     registered(store)
     with pytest.raises(BatchFailed, match=next(iter(bad))):
-        store.record_statuses([GOOD, GOOD._replace(**bad)])
+        store.record_statuses([GOOD, replace(GOOD, **bad)])
     assert store.get("vim-1").status == VimStatus.PENDING

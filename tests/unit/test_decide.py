@@ -1,5 +1,7 @@
 """What one report does to a row."""
 
+from dataclasses import replace
+
 import pytest
 
 from vimmon.registry.reports import RecordVerdict, Report, RowState, decide
@@ -17,7 +19,7 @@ def test_news_from_the_holder_is_applied() -> None:
 
 
 def test_the_first_that_reports_becomes_the_holder() -> None:
-    recorded = decide(ROW._replace(holder=None), REPORT._replace(holder="first"))
+    recorded = decide(ROW._replace(holder=None), replace(REPORT, holder="first"))
     assert recorded.verdict == RecordVerdict.APPLIED
     assert recorded.row is not None
     assert recorded.row.holder == "first"
@@ -25,27 +27,27 @@ def test_the_first_that_reports_becomes_the_holder() -> None:
 
 @pytest.mark.parametrize("seq", [0, 1, 7])
 def test_a_seq_that_is_not_newer_is_known(seq: int) -> None:
-    recorded = decide(ROW, REPORT._replace(seq=seq))
+    recorded = decide(ROW, replace(REPORT, seq=seq))
     assert (recorded.verdict, recorded.row) == (RecordVerdict.KNOWN, ROW)
 
 
 def test_a_report_without_seq_takes_the_next_one() -> None:
-    recorded = decide(ROW, REPORT._replace(seq=None))
+    recorded = decide(ROW, replace(REPORT, seq=None))
     assert recorded.verdict == RecordVerdict.APPLIED
     assert recorded.row is not None
     assert recorded.row.seq == 8
 
 
 def test_seqs_may_be_left_out() -> None:
-    recorded = decide(ROW, REPORT._replace(seq=100))
+    recorded = decide(ROW, replace(REPORT, seq=100))
     assert recorded.row is not None
     assert recorded.row.seq == 100
 
 
-@pytest.mark.parametrize("report", [REPORT._replace(action_id="other"), REPORT._replace(holder="other")])
+@pytest.mark.parametrize("report", [replace(REPORT, action_id="other"), replace(REPORT, holder="other")])
 @pytest.mark.parametrize("seq", [None, 1, 8])
 def test_another_action_or_holder_is_refused_whatever_its_seq(report: Report, seq: int | None) -> None:
-    recorded = decide(ROW, report._replace(seq=seq))
+    recorded = decide(ROW, replace(report, seq=seq))
     assert (recorded.verdict, recorded.row) == (RecordVerdict.BAD_ACTION, ROW)
 
 

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
-import orjson
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -27,14 +27,14 @@ class Change(NamedTuple):
     reason: str
 
 
-# KEYS: the stream. ARGV: about how long it may be; as JSON, the values of the fields of each event, since each argument
-# costs the client as much as all that Redis does with it.
-PAIRS = ", ".join(f"'{field}', change[{number}]" for number, field in enumerate(Change._fields, 1))
+# KEYS: the stream. ARGV: about how long it may be; then the values of the fields of one event after another.
+PAIRS = ", ".join(f"'{field}', ARGV[i + {number}]" for number, field in enumerate(Change._fields))
 ADD = f"""
-for _, change in ipairs(cjson.decode(ARGV[2])) do
-  redis.call('XADD', KEYS[1], '*', {PAIRS})
+local call = redis.call
+for i = 2, #ARGV, {len(Change._fields)} do
+  call('XADD', KEYS[1], '*', {PAIRS})
 end
-redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1])
+call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[1])
 """
 
 
@@ -52,7 +52,7 @@ def announce(redis: Redis, keys: Keys, changes: Sequence[Change]) -> None:
 def queue_events(commands: Commands, keys: Keys, changes: Sequence[Change]) -> None:
     """For the stream, with other commands: one more, however many changes there are."""
     if changes:
-        commands.add("EVAL", ADD, 1, keys.events, EVENTS_MAX, orjson.dumps([*map(list, changes)]))
+        commands.add("EVAL", ADD, 1, keys.events, EVENTS_MAX, *chain.from_iterable(changes))
 
 
 def log_changes(changes: Sequence[Change]) -> None:

@@ -7,10 +7,11 @@ database, which decides.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from vimmon.conductor.events import Change
 from vimmon.errors import Unreachable
-from vimmon.lease.model import LEAP_MAX, NUMBER_DIGITS_MAX, CommittedStatus, Lease, lease_text
+from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, lease_text
 from vimmon.lease.store import Cached, LeaseStore, read_cached
 from vimmon.messages import (
     BAD_ACTION,
@@ -24,7 +25,7 @@ from vimmon.messages import (
     UpdateVim,
     read_update_vim,
 )
-from vimmon.registry.store import BatchFailed, Recorded, RecordVerdict, Report, VimStore
+from vimmon.registry.store import BatchFailed, Recorded, RecordVerdict, VimStore
 
 
 @dataclass
@@ -37,31 +38,34 @@ class Outcomes:
     changes: list[Change] = field(default_factory=list)
 
 
+VIM_ID = attrgetter("vim_id")
+OWN = b"what its caller says"  # a lease that is the caller's own
+
 Method = Callable[[Sequence[Request | UpdateCall], LeaseStore, VimStore], Outcomes]
 
 
 def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vims: VimStore) -> Outcomes:
     """`update_vim(vim_id, status, action_id) -> status | "bad_action"`, for each of the requests."""
     outcomes = Outcomes([Refusal(INTERNAL_ERROR, "not handled")] * len(requests))
+    answers = outcomes.answers
     said: dict[int, UpdateVim] = {}
     for number, request in enumerate(requests):
         try:
-            said[number] = read_update_vim(request)
+            said[number] = request.params if isinstance(request, UpdateCall) else read_update_vim(request)
         except Refusal as refusal:
-            outcomes.answers[number] = refusal
-    news: list[tuple[int, UpdateVim, bytes | None]] = []
-    cache = leases.values([update.vim_id for update in said.values()])
+            answers[number] = refusal
+    news: dict[int, bytes | None] = {}
+    cache = leases.values([*map(VIM_ID, said.values())])
     for (number, update), (lease, status) in zip(said.items(), cache, strict=True):
-        if is_news(update, lease, status) or (known := answer_from_cache(update, read_cached(lease, status))) is None:
-            news.append((number, update, lease))
+        if is_news(update, lease, status):
+            news[number] = OWN
+        elif (known := answer_from_cache(update, read_cached(lease, status))) is None:
+            news[number] = lease
         else:
-            outcomes.answers[number] = known
-    reports = [Report(one.vim_id, one.action_id, one.status, one.seq, one.holder, one.reason) for _, one, _ in news]
-    for (number, update, lease), recorded in zip(news, _record(vims, reports), strict=True):
-        if isinstance(recorded, Refusal):
-            outcomes.answers[number] = recorded
-        else:
-            outcomes.answers[number] = _conclude(outcomes, update, lease, recorded)
+            answers[number] = known
+    updates = [*said.values()] if len(news) == len(said) else [said[number] for number in news]
+    for update, recorded, (number, lease) in zip(updates, _record(vims, updates), news.items(), strict=True):
+        answers[number] = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, update, lease, recorded)
     return outcomes
 
 
@@ -75,9 +79,10 @@ def is_news(update: UpdateVim, lease: bytes | None, status: bytes | None) -> boo
         return False
     if lease != lease_text(update.generation, update.action_id).encode():
         return False
-    _, _, rest = (status or b"").partition(b":")
-    seq, _, _ = rest.partition(b":")
-    return status is None or (seq.isdigit() and len(seq) <= NUMBER_DIGITS_MAX and int(seq) < update.seq)
+    try:
+        return status is None or int(status.split(b":", 2)[1]) < update.seq
+    except (ValueError, IndexError):
+        return False
 
 
 def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
@@ -97,7 +102,7 @@ def answer_from_cache(update: UpdateVim, cached: Cached) -> Answer | None:
     return Answer(status=status.status, applied=False, seq=status.seq) if repeat and status is not None else None
 
 
-def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusal]:
+def _record(vims: VimStore, reports: Sequence[UpdateVim]) -> list[Recorded | Refusal]:
     """Records them in one transaction; where one breaks it, each in its own, so that only that one fails."""
     try:
         return list(vims.record_statuses(reports))
@@ -110,19 +115,24 @@ def _record(vims: VimStore, reports: Sequence[Report]) -> list[Recorded | Refusa
 
 
 def _conclude(outcomes: Outcomes, update: UpdateVim, lease: bytes | None, recorded: Recorded) -> Answer:
-    """The answer to one update; also notes what the cache, which said `lease`, shall know of its VIM."""
+    """The answer to one update; also notes what the cache shall know of its VIM, whose lease key said `lease`."""
     verdict, row, old = recorded
     if row is None:
         return PLAIN_ANSWERS[BAD_ACTION]
     generation, action_id, status, seq, holder = row
-    if lease != lease_text(generation, action_id).encode():  # what Redis has lives on by the reconciler's care
-        outcomes.leases[update.vim_id] = Lease(generation, action_id)
+    if lease is OWN:
+        stands = generation == update.generation and action_id == update.action_id
+    else:
+        stands = lease == lease_text(generation, action_id).encode()
+    vim_id = update.vim_id
+    if not stands:  # what Redis has lives on by the reconciler's care
+        outcomes.leases[vim_id] = Lease(generation, action_id)
     if holder is not None and seq > 0:
-        outcomes.statuses[update.vim_id] = CommittedStatus(generation, seq, status, holder)
-    if verdict is RecordVerdict.BAD_ACTION:
-        return PLAIN_ANSWERS[BAD_ACTION]
+        outcomes.statuses[vim_id] = CommittedStatus(generation, seq, status, holder)
+    if verdict is RecordVerdict.APPLIED:
+        if old is not None and old is not status:
+            outcomes.changes.append(Change(vim_id, str(generation), old, status, update.reason))
+        return PLAIN_ANSWERS[status]
     if verdict is RecordVerdict.KNOWN:
         return Answer(status=status, applied=False, seq=seq)
-    if old is not None and old is not status:
-        outcomes.changes.append(Change(update.vim_id, str(generation), old, status, update.reason))
-    return PLAIN_ANSWERS[status]
+    return PLAIN_ANSWERS[BAD_ACTION]

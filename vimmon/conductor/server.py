@@ -27,7 +27,6 @@ from vimmon.log import event
 from vimmon.messages import (
     INTERNAL_ERROR,
     UNKNOWN_METHOD,
-    Answer,
     Refusal,
     Request,
     UpdateCall,
@@ -137,7 +136,9 @@ class Server:
         by_method: dict[str, list[Call]] = defaultdict(list)
         for raw in batch.requests:
             try:
-                request = self._read(raw)
+                request = read_request(raw, replies_prefix=self._replies_prefix)
+                if request.method not in METHODS:
+                    raise _unknown_method(request)
             except Refusal as refusal:
                 self._tally.call("unreadable")
                 if refusal.reply_to is None:
@@ -145,7 +146,8 @@ class Server:
                 else:
                     replies[refusal.reply_to].append(error(refusal.id, refusal.code, refusal.message))
                 continue
-            if request.expires_at is None or request.expires_at > batch.now_ms:
+            expires_at = request.expires_at
+            if expires_at is None or expires_at > batch.now_ms:
                 by_method[request.method].append(request)
             else:
                 self._tally.call("expired")
@@ -153,8 +155,13 @@ class Server:
             outcomes = METHODS[method](requests, self._leases, self._vims)
             self._leases.queue_advance(answers, outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
             for request, outcome in zip(requests, outcomes.answers, strict=True):
-                if request.reply_to is not None:
-                    replies[request.reply_to].append(_reply(request, outcome))
+                if request.reply_to is None:
+                    continue
+                if isinstance(outcome, Refusal):
+                    body = error(request.id, outcome.code, outcome.message)
+                else:
+                    body = answer(request.id, outcome)
+                replies[request.reply_to].append(body)
             queue_events(answers, self._keys, outcomes.changes)
             self._untold += (
                 partial(log_changes, outcomes.changes),
@@ -165,13 +172,6 @@ class Server:
             log.warning(event("requests_buried", reason="nobody to answer", requests=len(refused)))
         self._finish(answers, batch, replies, refused)
         self._untold.append(partial(self._tally.batch, len(batch.requests), began_s))
-
-    def _read(self, raw: bytes) -> Call:
-        request = read_request(raw, replies_prefix=self._replies_prefix)
-        if request.method not in METHODS:
-            known = ", ".join(METHODS)
-            raise Refusal(UNKNOWN_METHOD, f"method: not one of {known}", id=request.id, reply_to=request.reply_to)
-        return request
 
     def _finish(
         self, commands: Commands, batch: Batch, replies: dict[str, list[bytes]], refused: Sequence[bytes]
@@ -189,7 +189,7 @@ class Server:
         log.error(event("request_buried", reason="conductors died handling it", deaths=batch.deaths))
         replies: dict[str, list[bytes]] = {}
         try:
-            request = self._read(raw)
+            request = read_request(raw, replies_prefix=self._replies_prefix)
             refusal = Refusal(INTERNAL_ERROR, "conductors died handling it", id=request.id, reply_to=request.reply_to)
         except Refusal as unreadable:
             refusal = unreadable
@@ -198,15 +198,14 @@ class Server:
         self._finish(answers, batch, replies, [raw])
 
 
+def _unknown_method(request: Call) -> Refusal:
+    problem = f"method: not one of {', '.join(METHODS)}"
+    return Refusal(UNKNOWN_METHOD, problem, id=request.id, reply_to=request.reply_to)
+
+
 def _complain(results: Sequence[Any]) -> None:
     """A reply list may be unwritable, being of another type: its owner's trouble, and no reason to keep the batch. What
     the cache did not take is said again, and written by the reconciler."""
     for result in results:
         if isinstance(result, RedisError):
             log.error(event("reply_refused", error=result))
-
-
-def _reply(request: Call, outcome: Answer | Refusal) -> bytes:
-    if isinstance(outcome, Refusal):
-        return error(request.id, outcome.code, outcome.message)
-    return answer(request.id, outcome)

@@ -38,7 +38,7 @@ class CommittedStatus(NamedTuple):
     holder: str
 
     def __str__(self) -> str:
-        return status_text(self.generation, self.seq, self.status, self.holder)
+        return status_text(*self)
 
 
 class Verdict(Enum):

@@ -4,7 +4,7 @@ Both only go forward: a write that is older than what stands there is not carrie
 late. They save the database work and decide nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -20,31 +20,28 @@ OLDEST_READING_MS = 60_000
 # garbage; then a value for each key.
 # Returns how many were written or refreshed, or -1 when the values are too old.
 ADVANCE = """
-local time = redis.call('TIME')
+local call, match = redis.call, string.match
+local time = call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2] > tonumber(ARGV[3]) then return -1 end
 local leases, advanced, leap = tonumber(ARGV[4]), 0, tonumber(ARGV[5])
 local stood
 for i, key in ipairs(KEYS) do
   local place = (i - 1) % 1000 + 1
-  if place == 1 then stood = redis.call('MGET', unpack(KEYS, i, math.min(i + 999, #KEYS))) end
-  local new, old = ARGV[5 + i], stood[place]
-  local pattern = i <= leases and '^(%d+):.' or '^(%d+):(%d+):%u+:.'
-  local generation, seq = string.match(new, pattern)
-  local old_generation, old_seq
-  if type(old) == 'string' then old_generation, old_seq = string.match(old, pattern) end
-  if old_generation and #old_generation > 15 or old_seq and #old_seq > 15 then old_generation = nil end
-  local ahead
-  if old_generation == nil or tonumber(old_generation) > tonumber(generation) + leap then
-    ahead = false
-  elseif tonumber(old_generation) ~= tonumber(generation) then
-    ahead = tonumber(old_generation) > tonumber(generation)
-  elseif i <= leases then
-    ahead = old ~= new
-  else
-    ahead = tonumber(old_seq) > tonumber(seq) and tonumber(old_seq) <= tonumber(seq) + leap
+  if place == 1 then stood = call('MGET', unpack(KEYS, i, math.min(i + 999, #KEYS))) end
+  local new, old, ahead = ARGV[5 + i], stood[place], false
+  if old and old ~= new then
+    local pattern = i <= leases and '^(%d+):.' or '^(%d+):(%d+):%u+:.'
+    local generation, seq = match(new, pattern)
+    local old_generation, old_seq = match(old, pattern)
+    if old_generation and #old_generation <= 15 and not (old_seq and #old_seq > 15) then
+      -- To understand a number takes longer than all else: mostly they are alike as they are written.
+      local by = old_generation == generation and 0 or old_generation - generation
+      if by == 0 and i > leases then by = old_seq == seq and 0 or old_seq - seq end
+      ahead = by > 0 and by <= leap or by == 0 and i <= leases
+    end
   end
   if not ahead then
-    redis.call('SET', key, new, 'PX', ARGV[1])
+    call('SET', key, new, 'PX', ARGV[1])
     advanced = advanced + 1
   end
 end
@@ -108,7 +105,7 @@ class LeaseStore:
     def _advance_of(
         self, leases: Mapping[str, Lease], statuses: Mapping[str, CommittedStatus], as_of_ms: int
     ) -> tuple[list[str], list[str]]:
-        keys = [self._keys.lease(vim_id) for vim_id in leases] + [self._keys.status(vim_id) for vim_id in statuses]
+        keys = self._keys_of(leases, statuses)
         numbers = map(str, (self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), LEAP_MAX))
         return keys, [*numbers, *map(str, leases.values()), *map(str, statuses.values())]
 
@@ -120,10 +117,13 @@ class LeaseStore:
         """The values of the lease key and the status key of each of these VIMs, in one command."""
         if not vim_ids:
             return []
-        lease, status = self._keys.lease(""), self._keys.status("")
-        keys = [lease + vim_id for vim_id in vim_ids] + [status + vim_id for vim_id in vim_ids]
-        values = cast(list[bytes | None], ask(self._redis, "MGET", *keys))
+        values = cast(list[bytes | None], ask(self._redis, "MGET", *self._keys_of(vim_ids, vim_ids)))
         return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
+
+    def _keys_of(self, leases: Iterable[str], statuses: Iterable[str]) -> list[str]:
+        """The lease keys of these VIMs, then the status keys of those."""
+        lease, status = self._keys.lease(""), self._keys.status("")
+        return [lease + vim_id for vim_id in leases] + [status + vim_id for vim_id in statuses]
 
 
 def read_cached(lease: bytes | None, status: bytes | None) -> Cached:

@@ -7,8 +7,9 @@ On PostgreSQL a batch that names no VIM twice is one statement, which commits by
 guard, and tells what it found. There the UPDATE decides, and `decide` only says why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -19,10 +20,10 @@ from vimmon.errors import BatchFailed
 from vimmon.registry.at_once import record_at_once, said_by
 from vimmon.registry.guarding import NEW, guarded, lock_of, words_and_order_of
 from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
-from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState, decide
+from vimmon.registry.reports import Recorded, RecordVerdict, Reported, RowState, decide
 from vimmon.registry.transactions import ask, clock, tell, write, write_at_once
 from vimmon.registry.values import check_seq, check_text, is_plain, trouble_with
-from vimmon.vim import known_status
+from vimmon.vim import VimStatus, known_status
 
 Moment = datetime | str  # SQLite's are left as its driver has them
 
@@ -32,6 +33,7 @@ LOCK_OF_JSON = select(
     lock_of(VIMS.c.id.in_(select(func.json_each(bindparam("vims")).table_valued("value").c.value))).cte("locked"),
     utc_now(),
 )
+HOLDER, REASON, SEQ = map(attrgetter, ("holder", "reason", "seq"))
 UPDATE = guarded({name: bindparam(name) for name in NEW})
 INSERT = insert(STATUS_CHANGES).values({one.name: bindparam(one.name) for one in STATUS_CHANGES.c if one.name != "id"})
 LITE = sqlite.dialect()
@@ -40,22 +42,22 @@ LITE = sqlite.dialect()
 )
 
 
-def check(reports: Sequence[Report]) -> None:
+def check(reports: Sequence[Reported]) -> None:
     """Raises InvalidInput for what a database cannot keep. An id that it cannot keep belongs to no VIM: no error."""
     for field, limit, texts in (
-        ("holder", HOLDER_MAX, [report.holder for report in reports]),
-        ("reason", REASON_MAX, [report.reason or "" for report in reports]),
+        ("holder", HOLDER_MAX, [*map(HOLDER, reports)]),
+        ("reason", REASON_MAX, [reason or "" for reason in map(REASON, reports)]),
     ):
         if max(map(len, texts)) > limit or not is_plain("".join(texts)):
             for text in texts:
                 check_text(field, text, limit)
-    seqs = [report.seq for report in reports if report.seq is not None]
+    seqs = {*map(SEQ, reports)} - {None}
     if seqs:
         check_seq(min(seqs))
         check_seq(max(seqs))
 
 
-def record(engine: Engine, reports: Sequence[Report]) -> list[Recorded]:
+def record(engine: Engine, reports: Sequence[Reported]) -> list[Recorded]:
     """What became of each report. Raises BatchFailed when the guard of the UPDATE says otherwise than `decide`."""
     said = said_by(reports) if engine.dialect.name == "postgresql" else None
     if said is not None:
@@ -63,7 +65,7 @@ def record(engine: Engine, reports: Sequence[Report]) -> list[Recorded]:
     return write(engine, lambda connection: _record(connection, reports))
 
 
-def _record(connection: Connection, reports: Sequence[Report]) -> list[Recorded]:
+def _record(connection: Connection, reports: Sequence[Reported]) -> list[Recorded]:
     vim_ids = {report.vim_id for report in reports}
     if not is_plain("".join(vim_ids)):
         vim_ids = {vim_id for vim_id in vim_ids if not trouble_with(vim_id, VIM_ID_MAX)}
@@ -72,16 +74,17 @@ def _record(connection: Connection, reports: Sequence[Report]) -> list[Recorded]
     updates: dict[str, dict[str, Any]] = {}
     changes: list[dict[str, Any]] = []
     for report in reports:
-        before = rows.get(report.vim_id)
-        result = decide(before, report)
-        recorded.append(result)
-        if result.verdict is not RecordVerdict.APPLIED or before is None or result.row is None:
+        vim_id = report.vim_id
+        became = decide(rows.get(vim_id), report)
+        recorded.append(became)
+        verdict, after, old = became
+        if verdict is not RecordVerdict.APPLIED or after is None:
             continue
-        rows[report.vim_id] = after = result.row
-        if after.status != before.status:
-            since[report.vim_id] = now
-            changes.append(_change(report, before, after, now))
-        updates[report.vim_id] = _update(report, after, since[report.vim_id], now)
+        rows[vim_id] = after
+        if after.status != old:
+            since[vim_id] = now
+            changes.append(_change(report, after, old, now))
+        updates[vim_id] = _update(report, after, since[vim_id], now)
     _write(connection, list(updates.values()), changes)
     return recorded
 
@@ -92,28 +95,29 @@ def _lock(connection: Connection, vim_ids: list[str]) -> tuple[dict[str, RowStat
     The time is asked after the last lock was taken, so that it does not run backwards from one writer to the next:
     MariaDB's is that of the statement's beginning, so there it takes a statement of its own.
     """
+    found, now = _locked(connection, vim_ids)
     rows: dict[str, RowState] = {}
     since: dict[str, Moment] = {}
-    times: list[Moment] = []
-    for row in _locked(connection, vim_ids):
-        vim_id, generation, action_id, status, seq, holder, status_since, deleted_at, *time = row
-        wanted = action_id if deleted_at is None else None
-        rows[vim_id] = RowState(generation, wanted, known_status(status), seq, holder)
+    for vim_id, generation, action_id, status, seq, holder, status_since, deleted_at, *_ in found:
+        rows[vim_id] = RowState(
+            generation, action_id if deleted_at is None else None, known_status(status), seq, holder
+        )
         since[vim_id] = status_since
-        times += time
-    return rows, since, times[-1] if times else clock(connection)
+    return rows, since, now
 
 
-def _locked(connection: Connection, vim_ids: list[str]) -> Iterable[Sequence[Any]]:
+def _locked(connection: Connection, vim_ids: list[str]) -> tuple[Sequence[Sequence[Any]], Moment]:
     match connection.dialect.name:
         case "sqlite":
-            return ask(connection, LITE_LOCK, (orjson.dumps(vim_ids).decode(),))
+            found: Sequence[Sequence[Any]] = ask(connection, LITE_LOCK, (orjson.dumps(vim_ids).decode(),))
         case "postgresql":
-            return connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids}).all()
-    return connection.execute(LOCK, {"vims": vim_ids}).all()
+            found = connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids}).all()
+        case _:
+            return connection.execute(LOCK, {"vims": vim_ids}).all(), clock(connection)
+    return found, found[-1][-1] if found else clock(connection)
 
 
-def _update(report: Report, after: RowState, since: Moment, now: Moment) -> dict[str, Any]:
+def _update(report: Reported, after: RowState, since: Moment, now: Moment) -> dict[str, Any]:
     return {
         "vim": report.vim_id,
         "action": report.action_id,
@@ -126,11 +130,11 @@ def _update(report: Report, after: RowState, since: Moment, now: Moment) -> dict
     }
 
 
-def _change(report: Report, before: RowState, after: RowState, now: Moment) -> dict[str, Any]:
+def _change(report: Reported, after: RowState, old: VimStatus | None, now: Moment) -> dict[str, Any]:
     return {
         "vim_id": report.vim_id,
         "at": now,
-        "old": str(before.status),
+        "old": str(old),
         "new": str(after.status),
         "reason": report.reason or None,
         "generation": after.generation,

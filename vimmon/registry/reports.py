@@ -1,13 +1,35 @@
 """Decides what a status report does to a VIM's row: it is applied, known already, or not from the wanted action."""
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vimmon.vim import VimStatus
 
 
-class Report(NamedTuple):
-    """What a monitor says of its VIM. `seq` None: the row's next one."""
+class Reported(Protocol):
+    """What a monitor says of its VIM. `seq` None: the row's next one. No reason: None, or empty.
+
+    These must be found in `vars` of it, too, by which a batch is written out without looking at each.
+    """
+
+    @property
+    def vim_id(self) -> str: ...
+    @property
+    def action_id(self) -> str: ...
+    @property
+    def status(self) -> VimStatus: ...
+    @property
+    def seq(self) -> int | None: ...
+    @property
+    def holder(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """The plainest of them."""
 
     vim_id: str
     action_id: str
@@ -41,13 +63,22 @@ class Recorded(NamedTuple):
     old_status: VimStatus | None
 
 
-def decide(row: RowState | None, report: Report) -> Recorded:
+NO_ROW = Recorded(RecordVerdict.BAD_ACTION, None, None)
+
+
+def decide(row: RowState | None, report: Reported) -> Recorded:
     """What `report` does to `row`, as the guard of the UPDATE has it."""
-    old = row.status if row else None
-    if row is None or row.action_id != report.action_id or row.holder not in (None, report.holder):
+    if row is None:
+        return NO_ROW
+    generation, action_id, old, seq, holder = row
+    if action_id != report.action_id or (holder is not None and holder != report.holder):
         return Recorded(RecordVerdict.BAD_ACTION, row, old)
-    seq = row.seq + 1 if report.seq is None else report.seq
-    if seq <= row.seq:
+    if report.seq is not None and report.seq <= seq:
         return Recorded(RecordVerdict.KNOWN, row, old)
-    after = RowState(row.generation, row.action_id, report.status, seq, report.holder)
+    return applied(report, generation, seq, old)
+
+
+def applied(report: Reported, generation: int, seq: int, old: VimStatus) -> Recorded:
+    """What became of a report that the guard let pass: the row was of this generation, seq and status."""
+    after = RowState(generation, report.action_id, report.status, report.seq or seq + 1, report.holder)
     return Recorded(RecordVerdict.APPLIED, after, old)

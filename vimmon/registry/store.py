@@ -11,7 +11,7 @@ from vimmon.errors import BatchFailed, InvalidInput, SchemaOutdated, VimChanged,
 from vimmon.registry import backlog, finding, purging, recording
 from vimmon.registry.entering import enter
 from vimmon.registry.models import ID_MAX, INSTALLATION, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
-from vimmon.registry.reports import Recorded, RecordVerdict, Report, RowState
+from vimmon.registry.reports import Recorded, RecordVerdict, Report, Reported, RowState
 from vimmon.registry.rows import change_of, columns_of, living, name_columns, unique_name, vim_of, wanted_of
 from vimmon.registry.transactions import cause, clock, place, read, write
 from vimmon.registry.values import Deregistered, Purged, StatusChange, Wanted, check_text, trouble_with
@@ -185,7 +185,7 @@ class VimStore:
         """That Mistral has nothing left of a de-registered VIM. False when known already, when it lives or is gone."""
         return self._update(vim_id, VIMS.c.deleted_at.is_not(None), VIMS.c.cleaned_at.is_(None), cleaned_at=utc_now())
 
-    def record_statuses(self, reports: Sequence[Report]) -> builtins.list[Recorded]:
+    def record_statuses(self, reports: Sequence[Reported]) -> builtins.list[Recorded]:
         """What became of each report, in their order; all in one transaction.
 
         Raises BatchFailed for one that the database cannot take: nothing was written; repeat them one at a time.
