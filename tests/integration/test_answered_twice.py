@@ -10,7 +10,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from tests.integration.bench import Bench
 from tests.support.polling import eventually, until
-from vimmon.actions.connection import ask as ask_in_loop
+from vimmon.actions.connection import Line
 from vimmon.actions.connection import connect as connect_in_loop
 from vimmon.conductor.requests import RequestList
 from vimmon.embedded.redis import RedisServer
@@ -82,12 +82,13 @@ def test_of_a_taking_nothing_is_believed_and_the_next_one_takes(bench: Bench, re
 
 async def test_of_an_executor_none_is_taken_for_that_of_another_command(paused: Redis, settings: Settings) -> None:
     async with connect_in_loop(settings) as client:
-        listening = asyncio.create_task(ask_in_loop(client, "BLMPOP", 3, 1, "list", "LEFT"))
+        line = Line(client)
+        listening = asyncio.create_task(line.ask("BLMPOP", 3, 1, "list", "LEFT"))
         await eventually(lambda: waiting(paused))
         break_off(paused)
         with pytest.raises(ResponseError, match="UNBLOCKED"):
             await listening
-        reading = asyncio.create_task(ask_in_loop(client, "ECHO", "mine"))
+        reading = asyncio.create_task(line.ask("ECHO", "mine"))
         await asyncio.sleep(0)
         paused.rpush("list", "another's")
         assert await reading == b"mine"

@@ -15,9 +15,8 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from tests.support.polling import eventually
-from vimmon.actions import client as calling_side
 from vimmon.actions.client import Caller
-from vimmon.actions.connection import ask, connect
+from vimmon.actions.connection import Line, connect
 from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
@@ -231,13 +230,15 @@ async def test_only_the_newest_status_of_a_vim_is_kept(caller: Caller, conductor
 def while_sending(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Has something happen while the next call is on its way to Redis."""
 
-    async def send_and_act(client: AsyncRedis, *words: Any) -> Any:
-        if words[0] == "RPUSH":
-            monkeypatch.setattr(calling_side, "ask", ask)
-            act()
-        return await ask(client, *words)
+    ask = Line.ask
 
-    monkeypatch.setattr(calling_side, "ask", send_and_act)
+    async def send_and_act(line: Line, *words: Any) -> Any:
+        if words[0] == "RPUSH":
+            monkeypatch.setattr(Line, "ask", ask)
+            act()
+        return await ask(line, *words)
+
+    monkeypatch.setattr(Line, "ask", send_and_act)
 
 
 async def test_what_is_said_while_an_older_status_is_on_its_way_does_not_wait(

@@ -1,13 +1,19 @@
-"""The connection of a conductor that is kept for one thread."""
+"""Connections that are kept: of a conductor for one thread, of an executor for one task."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tests.support.polling import until
+from tests.support.polling import eventually, until
+from vimmon.actions import connection
+from vimmon.actions.connection import Line
+from vimmon.actions.connection import connect as connect_in_loop
 from vimmon.embedded.process import Child, free_port
 from vimmon.embedded.redis import RedisServer, find_redis_server
 from vimmon.lease.connection import AWAY, alone, connect
@@ -63,6 +69,54 @@ def test_behind_sentinels_the_kept_connection_finds_the_next_master(
             assert _port(kept) == another.port
     finally:
         sentinel.stop()
+
+
+async def test_a_line_is_kept_and_is_made_anew_when_it_ended_while_nobody_asked(
+    redis: Redis, redis_server: RedisServer
+) -> None:
+    async with connect_in_loop(Settings.model_validate({"redis_url": redis_server.url})) as client:
+        line, other = Line(client), Line(client)
+        first = await line.ask("CLIENT", "ID")
+        assert await line.ask("CLIENT", "ID") == first
+        assert await other.ask("CLIENT", "ID") != first
+        redis.client_kill_filter(_id=str(first))
+        await eventually(line._connection._reader.at_eof)
+        assert await line.ask("CLIENT", "ID") not in (None, first)
+
+
+async def test_a_line_on_which_nobody_answers_is_given_up_and_what_comes_late_is_nobodys(
+    redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect_in_loop(Settings.model_validate({"redis_url": redis_server.url})) as client:
+        line = Line(client)
+        assert await line.ask("PING") == b"PONG"
+        monkeypatch.setattr(connection, "SOCKET_TIMEOUT_S", 0.05)
+        redis.client_pause(60_000, all=False)
+        with pytest.raises(RedisTimeoutError):
+            await line.ask("INCR", "number")
+        redis.client_unpause()
+        assert [await line.ask("ECHO", word) for word in ("a", "b")] == [b"a", b"b"]
+
+
+async def test_a_line_to_a_redis_that_takes_the_connection_and_says_nothing_is_given_up(
+    redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is made anew, where redis-py itself has to log in."""
+    redis.config_set("requirepass", "sesame")
+    url = redis_server.url.replace("redis://", "redis://:sesame@")
+    async with connect_in_loop(Settings.model_validate({"redis_url": url})) as client:
+        line = Line(client)
+        first = await line.ask("CLIENT", "ID")
+        redis.client_kill_filter(_id=str(first))
+        await eventually(line._connection._reader.at_eof)
+        monkeypatch.setattr(connection, "SOCKET_TIMEOUT_S", 0.2)
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(RedisTimeoutError):
+                await line.ask("PING")
+        finally:
+            os.kill(redis_server.pid, signal.SIGCONT)
+            redis.config_set("requirepass", "")
 
 
 def _port(client: Redis) -> int | None:

@@ -24,7 +24,7 @@ from tests.support.statements import executed
 from vimmon.actions import client as calling
 from vimmon.actions.checks import read_leases
 from vimmon.actions.client import Caller
-from vimmon.actions.connection import connect
+from vimmon.actions.connection import Line, connect
 from vimmon.conductor.plan import Plan
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
@@ -168,7 +168,7 @@ async def test_a_thousand_lease_checks_cost_as_much_as_they_did(
     client = connect(Settings.model_validate({"redis_url": redis_server.url}))
     await client.ping()
     with measured(redis) as counted:
-        found = await read_leases(client, keys, vim_ids)
+        found = await read_leases(Line(client), keys, vim_ids)
     assert found == [(vim_id, str(lease).encode(), str(status).encode()) for vim_id in vim_ids]
     assert counted.commands == {"mget": 2}
     assert counted.bytes_in <= 114_000

@@ -12,7 +12,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from vimmon.actions.client import PAUSE_S
-from vimmon.actions.connection import ask
+from vimmon.actions.connection import Line
 from vimmon.actions.wheel import Wheel
 from vimmon.lease.keys import Keys
 
@@ -29,7 +29,7 @@ class Checks:
     def __init__(self, redis: Redis, keys: Keys, *, interval_s: float, rng: random.Random) -> None:
         slot_s = interval_s / SLOTS
         self.pause_s = min(PAUSE_S, slot_s)  # before Redis is asked again
-        self._redis = redis
+        self._line = Line(redis)
         self._keys = keys
         self._interval_s = interval_s
         self._clock = asyncio.get_running_loop().time
@@ -56,19 +56,19 @@ class Checks:
         self._owed.update(self._wheel.due(self._clock()))
         if not self._owed:
             return []
-        found = await read_leases(self._redis, self._keys, list(self._owed))
+        found = await read_leases(self._line, self._keys, list(self._owed))
         self._owed.clear()
         self.late_s = self._clock() - began
         return found
 
 
-async def read_leases(redis: Redis, keys: Keys, vim_ids: Sequence[str]) -> list[Read]:
+async def read_leases(line: Line, keys: Keys, vim_ids: Sequence[str]) -> list[Read]:
     """What Redis says of each VIM; None where it says nothing. Raises redis's errors while it is away."""
     found: list[Read] = []
     lease, status = keys.lease(""), keys.status("")
     for start in range(0, len(vim_ids), BULK):
         some = vim_ids[start : start + BULK]
         names = [name for vim_id in some for name in (lease + vim_id, status + vim_id)]
-        values = cast(list[bytes | None], await ask(redis, "MGET", *names))
+        values = cast(list[bytes | None], await line.ask("MGET", *names))
         found += zip(some, values[::2], values[1::2], strict=True)
     return found

@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from vimmon.actions.connection import LONGEST_BLOCK_S, ask
+from vimmon.actions.connection import LONGEST_BLOCK_S, Line
 from vimmon.lease.keys import Keys
 from vimmon.log import event
 from vimmon.messages import Answer, CallFailed, UpdateVim, call, read_reply
@@ -109,6 +109,7 @@ class Caller:
     ) -> None:
         """From `requests_max` waiting requests on nothing is sent. `pause_s` is waited then, and after trouble."""
         self._redis = redis
+        self._sending, self._receiving = Line(redis), Line(redis)
         self._keys = keys
         self._reply_to = keys.replies(f"{executor_id}:1")
         self._hear = hear
@@ -173,7 +174,7 @@ class Caller:
         some = [*islice(self._due.values(), BULK)]
         bodies = [call(one.request_id, one.update, reply_to=self._reply_to, expires_at=expires_at) for one in some]
         if bodies:  # unless all were forgotten meanwhile
-            self._waiting = cast(int, await ask(self._redis, "RPUSH", self._keys.requests, *bodies))
+            self._waiting = cast(int, await self._sending.ask("RPUSH", self._keys.requests, *bodies))
         self._sent(some)
 
     async def _ask(self) -> None:
@@ -226,7 +227,7 @@ class Caller:
                 pending.wait_s = min(2 * wait_s, self._last_retry_s)
 
     async def _receive(self) -> None:
-        popped = await ask(self._redis, "BLMPOP", LONGEST_BLOCK_S, 1, self._reply_to, "LEFT", "COUNT", BULK)
+        popped = await self._receiving.ask("BLMPOP", LONGEST_BLOCK_S, 1, self._reply_to, "LEFT", "COUNT", BULK)
         for raw in cast(list[bytes], popped[1]) if popped else ():
             try:
                 request_id, reply = read_reply(raw)
