@@ -33,13 +33,6 @@ class Speaker:
     acknowledged: UpdateVim | None = None
     said_at: float = 0.0
 
-    def next(self, *, changed: bool) -> UpdateVim:
-        """Another status, or the acknowledged one again: as a monitor does that reads a lease which is not its own."""
-        said = self.said
-        if self.acknowledged is None or not changed:
-            return said
-        return UpdateVim.model_validate({**self.who, "status": OTHER[said.status], "seq": (said.seq or 0) + 1})
-
 
 class Callers:
     def __init__(self, vims: list[dict[str, Any]]) -> None:
@@ -60,7 +53,7 @@ class Callers:
         started = perf_counter()
         self._until = started + seconds
         for speaker in list(self.speakers.values())[:many]:
-            self._say(speaker)
+            self._say(speaker, perf_counter())
         await self._quiet.wait()
         ordered = sorted(self._latencies)
         return {
@@ -86,18 +79,22 @@ class Callers:
             self._wrong.append(f"{update} was answered {answer}")
         speaker.acknowledged = update
         if now < self._until:
-            self._say(speaker)
+            self._say(speaker, now)
             return
         self._last = now
         self._talking -= 1
         if not self._talking:
             self._quiet.set()
 
-    def _say(self, speaker: Speaker) -> None:
+    def _say(self, speaker: Speaker, now: float) -> None:
+        """Another status, or the acknowledged one again: as a monitor does that reads a lease which is not its own."""
         assert self.caller is not None
-        speaker.said_at = perf_counter()
-        speaker.said = speaker.next(changed=self._changed)
-        self.caller.say(speaker.said)
+        said = speaker.said
+        if self._changed and speaker.acknowledged is not None:
+            news = {**speaker.who, "status": OTHER[said.status], "seq": (said.seq or 0) + 1}
+            speaker.said = said = UpdateVim.model_validate(news)
+        speaker.said_at = now
+        self.caller.say(said)
 
 
 def _speaker(vim: dict[str, Any]) -> Speaker:

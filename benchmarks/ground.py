@@ -78,6 +78,9 @@ class Site:
         for start in range(0, number, 5000):
             with self.engine.begin() as connection:
                 connection.execute(insert(VIMS), rows[start : start + 5000])
+        if self.engine.dialect.name == "postgresql":
+            with self.engine.begin() as connection:
+                connection.execute(text("ANALYZE vims"))  # as PostgreSQL does by itself, a minute later
         with Redis.from_url(self.redis.url) as client:
             store = LeaseStore(client, self.keys, ttl_s=LEASE_TTL_S)
             for start in range(0, number, 500):

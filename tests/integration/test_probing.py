@@ -1,7 +1,6 @@
 """What probes of any kind find at real servers and at none, and what a prober keeps to while many run."""
 
 import asyncio
-import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.authority import Authority
+from tests.support.descriptors import no_more_files
 from tests.support.network import in_own_network, run
 from tests.support.servers import (
     DOWN,
@@ -176,12 +176,8 @@ async def test_a_name_whose_addresses_are_all_dead_is_unreachable(kind: Any, dea
 async def test_without_a_free_descriptor_nothing_is_said_of_the_vim(
     prober: Prober, kind: Any, closed_port: int
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
+    with no_more_files():
         outcome = await prober.probe(kind(closed_port))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     check(outcome, UNKNOWN, "cannot probe: too many open files in this process")
 
 

@@ -5,6 +5,7 @@ import os
 import time
 
 from tests.integration.echoing import expect_all, forge, icmp, overhearing, peer_at
+from tests.support.descriptors import no_more_files
 from tests.support.network import in_own_network, set_sysctl
 from tests.support.servers import DOWN, UP, check, new_prober
 from vimmon.actions.probing import Prober
@@ -75,6 +76,22 @@ async def test_the_socket_of_an_old_id_is_closed_when_nothing_waits_for_it_any_m
             check(await silent, DOWN, "no answer within 0.1 s")
             assert len(os.listdir("/proc/self/fd")) == files
             later.cancel()
+
+    await in_own_network(test)
+
+
+async def test_an_old_id_is_kept_while_this_process_may_open_no_file_for_another() -> None:
+    async def test() -> None:
+        now = time.monotonic()
+        async with Prober(clock=lambda: now) as prober:
+            check(await prober.probe(icmp()), UP, "ICMP reply")
+            (first,) = prober._shared.echo._current.values()
+            now += CHANGE_AFTER_S
+            with no_more_files():
+                check(await prober.probe(icmp()), UP, "ICMP reply")
+                assert [*prober._shared.echo._current.values()] == [first]
+            check(await prober.probe(icmp()), UP, "ICMP reply")
+            assert first not in prober._shared.echo._current.values()
 
     await in_own_network(test)
 

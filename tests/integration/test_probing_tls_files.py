@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import ssl
 import threading
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from tests.integration.securing import Clock, hanging, secure
 from tests.support.authority import Authority
+from tests.support.descriptors import no_more_files
 from tests.support.polling import eventually, until
 from tests.support.servers import DOWN, UNKNOWN, UP, VERSIONS, Web, check, new_prober, serving
 from vimmon.actions.probing import Prober, tls, tls_files
@@ -51,15 +51,11 @@ async def test_a_file_that_changes_is_read_again(
 async def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
     prober: Prober, authority: Authority, clock: Clock
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving(Web(300, VERSIONS), tls=authority.server()) as port:
         probe = secure(port, ca_file=authority.file)
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-            reason = f"cannot probe: ca_file: too many open files ({authority.file})"
+        reason = f"cannot probe: ca_file: too many open files ({authority.file})"
+        with no_more_files():
             check(await prober.probe(probe), UNKNOWN, reason)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         check(await prober.probe(probe), UNKNOWN, reason)
         clock.pass_a_look()
         check(await prober.probe(probe), UP, "HTTP 300")

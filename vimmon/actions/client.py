@@ -137,19 +137,15 @@ class Caller:
     def say(self, update: UpdateVim) -> None:
         """Takes the place of whatever was said of this VIM and is not answered yet."""
         vim_id, request_id = update.vim_id, self._new_id()
-        if vim_id in self._pending:
-            self.forget(vim_id)
+        self.forget(vim_id)
         pending = _Pending(update, request_id, self._first_retry_s)
         self._pending[vim_id] = self._asked[request_id] = self._due[vim_id] = pending
         self._wake.set()
 
     def forget(self, vim_id: str) -> None:
         """Nothing more is said of this VIM."""
-        old = self._pending.pop(vim_id, None)
-        if old is not None:
-            old.open = False
-            del self._asked[old.request_id]
-            self._due.pop(vim_id, None)
+        if vim_id in self._pending:
+            self._let_go(self._pending[vim_id])
 
     async def run(self) -> None:
         """Runs until it is cancelled; Redis may come and go meanwhile."""
@@ -244,8 +240,14 @@ class Caller:
         if isinstance(reply, CallFailed):
             self._complain(event("call_failed", vim_id=update.vim_id, error=reply))
             return  # sent again when it is due
-        self.forget(update.vim_id)
+        self._let_go(pending)
         self._hear(update, reply)
+
+    def _let_go(self, pending: _Pending) -> None:
+        pending.open = False
+        vim_id = pending.update.vim_id
+        del self._pending[vim_id], self._asked[pending.request_id]
+        self._due.pop(vim_id, None)
 
     def _complain(self, line: str) -> None:
         """One line for many: while a database is away every call fails, and is made again."""

@@ -155,13 +155,13 @@ class Server:
             outcomes = METHODS[method](requests, self._leases, self._vims)
             self._leases.queue_advance(answers, outcomes.leases, outcomes.statuses, as_of_ms=batch.now_ms)
             for request, outcome in zip(requests, outcomes.answers, strict=True):
-                if request.reply_to is None:
+                reply_to = request.reply_to
+                if reply_to is None:
                     continue
                 if isinstance(outcome, Refusal):
-                    body = error(request.id, outcome.code, outcome.message)
+                    replies[reply_to].append(error(request.id, outcome.code, outcome.message))
                 else:
-                    body = answer(request.id, outcome)
-                replies[request.reply_to].append(body)
+                    replies[reply_to].append(answer(request.id, outcome))
             queue_events(answers, self._keys, outcomes.changes)
             self._untold += (
                 partial(log_changes, outcomes.changes),

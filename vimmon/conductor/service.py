@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 LEAVE_WITHIN_S = 10
 CHILD_LEAVES_WITHIN_S = 8
+GARBAGE_MIN = 10_000  # objects more, before it is looked for: a batch makes a thousand, and leaves no rings behind
 WORKER_LEAVES_WITHIN_S = 7.0  # after six it gives back the job that it has in hand
 
 
@@ -120,6 +121,7 @@ class Rpc(_Looping):
         )
         presence.start()
         gc.freeze()  # what is loaded stays: to look through it again and again would hold up calls
+        gc.set_threshold(GARBAGE_MIN)
         log.info(event("rpc_started", conductor=conductor_id))
         try:
             server.serve(self.stop)

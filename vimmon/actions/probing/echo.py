@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vimmon.actions.probing.echo_peer import Asker, Peer
 from vimmon.actions.probing.echo_socket import EchoSocket
+from vimmon.actions.probing.reasons import SHORTAGES
 from vimmon.actions.probing.resolver import Address
 from vimmon.actions.probing.volleys import VOLLEY_MAX
 
@@ -97,9 +98,14 @@ class Echo:
         self, current: dict[str | None, _Current], family: socket.AddressFamily, source: str | None
     ) -> EchoSocket:
         found = current.get(source)
-        if found is None or self._clock() >= found.change_at:
-            found = self._change(current, family, source)
-        return found.socket
+        if found is not None and self._clock() < found.change_at:
+            return found.socket
+        try:
+            return self._change(current, family, source).socket
+        except OSError as error:
+            if found is None or error.errno not in SHORTAGES:
+                raise
+            return found.socket  # rather under an old id than not at all
 
     def _note_ends(self, chosen: EchoSocket, volley: Sequence[Peer], sent_at: float) -> None:
         timeouts_s = {peer.timeout_s for peer in volley}
