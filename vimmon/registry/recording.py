@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 
 from vimmon.errors import BatchFailed
 from vimmon.registry.at_once import record_at_once, said_by
-from vimmon.registry.guarding import NEW, guarded, lock_of, words_and_order_of
+from vimmon.registry.guarding import LOCKED, NEW, guarded, lock_of, words_and_order_of
 from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Reported, RowState, decide
 from vimmon.registry.transactions import ask, clock, tell, write, write_at_once
@@ -29,16 +29,14 @@ Moment = datetime | str  # SQLite's are left as its driver has them
 
 LOCK = lock_of(VIMS.c.id.in_(bindparam("vims", expanding=True)))
 LOCK_OF_ARRAY = select(lock_of(VIMS.c.id == any_(bindparam("vims", type_=ARRAY(String)))).cte("locked"), utc_now())
-LOCK_OF_JSON = select(
-    lock_of(VIMS.c.id.in_(select(func.json_each(bindparam("vims")).table_valued("value").c.value))).cte("locked"),
-    utc_now(),
-)
+EACH = func.json_each(bindparam("vims")).table_valued("value")
+READ_OF_JSON = select(*(VIMS.c[name] for name in LOCKED), utc_now()).join_from(EACH, VIMS, VIMS.c.id == EACH.c.value)
 HOLDER, REASON, SEQ = map(attrgetter, ("holder", "reason", "seq"))
 UPDATE = guarded({name: bindparam(name) for name in NEW})
 INSERT = insert(STATUS_CHANGES).values({one.name: bindparam(one.name) for one in STATUS_CHANGES.c if one.name != "id"})
 LITE = sqlite.dialect()
-(LITE_LOCK, _), (LITE_UPDATE, in_update), (LITE_INSERT, in_insert) = (
-    words_and_order_of(one, LITE) for one in (LOCK_OF_JSON, UPDATE, INSERT)
+(LITE_READ, _), (LITE_UPDATE, in_update), (LITE_INSERT, in_insert) = (
+    words_and_order_of(one, LITE) for one in (READ_OF_JSON, UPDATE, INSERT)
 )
 
 
@@ -109,7 +107,7 @@ def _lock(connection: Connection, vim_ids: list[str]) -> tuple[dict[str, RowStat
 def _locked(connection: Connection, vim_ids: list[str]) -> tuple[Sequence[Sequence[Any]], Moment]:
     match connection.dialect.name:
         case "sqlite":
-            found: Sequence[Sequence[Any]] = ask(connection, LITE_LOCK, (orjson.dumps(vim_ids).decode(),))
+            found: Sequence[Sequence[Any]] = ask(connection, LITE_READ, (orjson.dumps(vim_ids).decode(),))
         case "postgresql":
             found = connection.execute(LOCK_OF_ARRAY, {"vims": vim_ids}).all()
         case _:
