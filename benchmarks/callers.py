@@ -16,7 +16,7 @@ from benchmarks.measure import percentile
 from vimmon.actions.client import Caller, request_ids
 from vimmon.actions.connection import connect
 from vimmon.lease.keys import Keys
-from vimmon.messages import Answer, UpdateVim
+from vimmon.messages import Answer, UpdateVim, update_of
 from vimmon.settings import Settings
 from vimmon.vim import VimStatus
 
@@ -92,7 +92,7 @@ class Callers:
         said = speaker.said
         if self._changed and speaker.acknowledged is not None:
             news = {**speaker.who, "status": OTHER[said.status], "seq": (said.seq or 0) + 1}
-            speaker.said = said = UpdateVim.model_validate(news)
+            speaker.said = said = update_of(news)
         speaker.said_at = now
         self.caller.say(said)
 
@@ -103,7 +103,7 @@ def _speaker(vim: dict[str, Any]) -> Speaker:
         "holder": f"{EXECUTOR}:{vim['number']}",
         "reason": "HTTP 300 in 31 ms",
     }
-    return Speaker(who, UpdateVim.model_validate({**who, "status": VimStatus.REACHABLE, "seq": 1}))
+    return Speaker(who, update_of({**who, "status": VimStatus.REACHABLE, "seq": 1}))
 
 
 def _known(update: UpdateVim, answer: Answer) -> bool:

@@ -17,7 +17,7 @@ from tests.chaos.audit import UNWANTED
 from vimmon.actions.client import Caller
 from vimmon.actions.connection import connect
 from vimmon.lease.keys import Keys
-from vimmon.messages import BAD_ACTION, Answer, UpdateVim
+from vimmon.messages import BAD_ACTION, Answer, UpdateVim, update_of
 from vimmon.settings import load_settings
 from vimmon.vim import VimStatus
 
@@ -88,14 +88,16 @@ class Load:
         if self.finishing.is_set() or self.actions[vim_id]["action_id"] != action_id:
             return
         self.seqs[action_id] += 1
-        update = UpdateVim(
-            vim_id=vim_id,
-            action_id=action_id,
-            generation=action["generation"],
-            seq=self.seqs[action_id],
-            status=self.rng.choice(SAID),
-            holder=f"load:{action_id}",
-            reason="said by the load",
+        update = update_of(
+            {
+                "vim_id": vim_id,
+                "action_id": action_id,
+                "generation": action["generation"],
+                "seq": self.seqs[action_id],
+                "status": self.rng.choice(SAID),
+                "holder": f"load:{action_id}",
+                "reason": "said by the load",
+            }
         )
         self.last[vim_id] = update
         self.open.add(vim_id)
@@ -122,14 +124,18 @@ class Load:
         old, wanted = self.old[vim_id], self.actions[vim_id]
         self.open_old.add(vim_id)
         self.unwanted.say(
-            UpdateVim(
-                vim_id=vim_id,
-                action_id=old["action_id"],
-                generation=self.rng.choice([None, old["generation"], wanted["generation"], wanted["generation"] + 5]),
-                seq=self.rng.randrange(1, 2000),
-                status=self.rng.choice(SAID),
-                holder=f"load:{self.rng.choice([old, wanted])['action_id']}",
-                reason=UNWANTED,
+            update_of(
+                {
+                    "vim_id": vim_id,
+                    "action_id": old["action_id"],
+                    "generation": self.rng.choice(
+                        [None, old["generation"], wanted["generation"], wanted["generation"] + 5]
+                    ),
+                    "seq": self.rng.randrange(1, 2000),
+                    "status": self.rng.choice(SAID),
+                    "holder": f"load:{self.rng.choice([old, wanted])['action_id']}",
+                    "reason": UNWANTED,
+                }
             )
         )
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vimmon.actions.connection import Line, connect
 from vimmon.embedded.process import free_port
 from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
-from vimmon.messages import TRY_AGAIN, Answer, UpdateVim, answer, error
+from vimmon.messages import TRY_AGAIN, Answer, UpdateVim, answer, error, update_of
 from vimmon.settings import Settings
 
 REPLIES = "vimmon:rpc:replies:mistral-1:42:ab12:1"
@@ -82,7 +83,7 @@ class Heard(list[tuple[UpdateVim, Answer]]):
 
 
 def update(vim_id: str = "tokyo", seq: int = 1, status: str = "REACHABLE") -> UpdateVim:
-    return UpdateVim.model_validate(
+    return update_of(
         {"vim_id": vim_id, "status": status, "action_id": "a7", "generation": 7, "seq": seq, "holder": "h"}
     )
 
@@ -143,7 +144,7 @@ async def test_a_call_has_all_that_the_conductor_needs(caller: Caller, conductor
         "jsonrpc": "2.0",
         "id": "1",
         "method": "update_vim",
-        "params": update().model_dump(),
+        "params": asdict(update()),
         "reply_to": REPLIES,
     }
 

@@ -30,7 +30,7 @@ from vimmon.embedded.redis import RedisServer
 from vimmon.lease.keys import Keys
 from vimmon.lease.model import CommittedStatus, Lease
 from vimmon.lease.store import LeaseStore
-from vimmon.messages import UpdateVim
+from vimmon.messages import update_of
 from vimmon.registry.store import VimStore
 from vimmon.settings import Settings
 from vimmon.vim import Vim, VimStatus
@@ -137,7 +137,7 @@ async def test_a_hundred_updates_cost_the_caller_as_much_as_they_did(
         answered.clear()
         for number in range(BATCH):
             update = {"vim_id": ID.format(number), "status": "REACHABLE", "action_id": "a", "generation": 1, "seq": 1}
-            caller.say(UpdateVim.model_validate(update | {"holder": HOLDER, "reason": "HTTP 300 in 31 ms"}))
+            caller.say(update_of(update | {"holder": HOLDER, "reason": "HTTP 300 in 31 ms"}))
         await eventually(lambda: redis.llen(keys.requests) == BATCH)
         raw = cast(list[bytes], redis.lpop(keys.requests, BATCH))
         sent_bytes.append(sum(map(len, raw)))

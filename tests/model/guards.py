@@ -3,6 +3,7 @@
 Those that are decisions are taken out of the real ones: what they see is doctored, or they are called differently.
 """
 
+from dataclasses import replace
 from enum import StrEnum
 
 from vimmon.actions.monitor import Left, Monitor
@@ -68,7 +69,7 @@ def answer_whatever_holder(update: UpdateVim, cached: Cached) -> Answer | None:
 
 def answer_whatever_seq(update: UpdateVim, cached: Cached) -> Answer | None:
     """Takes what is new for a repeat."""
-    repeat = update if cached.status is None else update.model_copy(update={"seq": cached.status.seq})
+    repeat = update if cached.status is None else replace(update, seq=cached.status.seq)
     return answer_from_cache(repeat, cached)
 
 

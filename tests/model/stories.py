@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.model.parts import KEYS
 from tests.model.world import World
-from vimmon.messages import UpdateVim, call
+from vimmon.messages import call, update_of
 from vimmon.vim import VimStatus
 
 Story = Callable[[World], None]
@@ -22,7 +22,7 @@ def say(world: World, vim_id: str, seq: int, *, holder: str = "anonymous", statu
     """What somebody says by hand, as the wanted action."""
     row = world.db.rows[vim_id]
     said = {"vim_id": vim_id, "status": status, "action_id": row.action_id, "generation": row.generation}
-    update = UpdateVim.model_validate({**said, "seq": seq, "holder": holder})
+    update = update_of({**said, "seq": seq, "holder": holder})
     world.redis.rpush(KEYS.requests, call(world.new("r"), update, reply_to=KEYS.replies("hand"), expires_at=None))
 
 

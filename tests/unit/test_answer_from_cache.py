@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from vimmon.conductor.methods import answer_from_cache, is_news
 from vimmon.lease.model import CommittedStatus, Lease
 from vimmon.lease.store import Cached, read_cached
-from vimmon.messages import Answer, UpdateVim
+from vimmon.messages import Answer, UpdateVim, update_of
 from vimmon.vim import VimStatus
 
 LEASE = Lease(7, "a")
@@ -16,7 +16,7 @@ STATUS = CommittedStatus(7, 12, VimStatus.REACHABLE, "h")
 
 def update(**changed: object) -> UpdateVim:
     said = {"vim_id": "v", "status": "REACHABLE", "action_id": "a", "generation": 7, "seq": 12, "holder": "h"}
-    return UpdateVim.model_validate({name: value for name, value in (said | changed).items() if value is not None})
+    return update_of({name: value for name, value in (said | changed).items() if value is not None})
 
 
 @pytest.mark.parametrize("seq", [1, 11, 12])

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from vimmon import messages
 from vimmon.actions.monitor import REASON_MAX, Assignment, Left, Monitor, parse_assignment
 from vimmon.actions.suspicion import Doubt
 from vimmon.conductor.methods import answer_from_cache
@@ -73,14 +74,16 @@ def update_of(conclusion: UpdateVim | Left | None) -> UpdateVim:
 
 
 def test_the_first_success_is_told_at_once_with_all_that_proves_who_says_it() -> None:
-    assert monitor().observe(UP) == UpdateVim(
-        vim_id="tokyo",
-        status=REACHABLE,
-        action_id="a7",
-        generation=7,
-        seq=1,
-        holder=HOLDER,
-        reason="connected in 3 ms",
+    assert monitor().observe(UP) == messages.update_of(
+        {
+            "vim_id": "tokyo",
+            "status": REACHABLE,
+            "action_id": "a7",
+            "generation": 7,
+            "seq": 1,
+            "holder": HOLDER,
+            "reason": "connected in 3 ms",
+        }
     )
 
 

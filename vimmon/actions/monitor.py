@@ -13,7 +13,7 @@ from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
 from vimmon.health import REACHED, Health, observe, reached
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge, lease_text, parse_lease, parse_status
-from vimmon.messages import BAD_ACTION, Answer, UpdateVim
+from vimmon.messages import BAD_ACTION, Answer, UpdateVim, update_of
 from vimmon.probes import Outcome, Probe, parse_probe
 from vimmon.vim import VimStatus
 
@@ -37,7 +37,7 @@ def parse_assignment(vim_id: object, action_id: object, generation: object, prob
     said = {"vim_id": vim_id, "action_id": action_id, "generation": generation, "status": VimStatus.UNKNOWN}
     remedy = "Leave it to vimmon to start its actions: vimmon vim register"
     try:
-        checked = UpdateVim.model_validate(said)
+        checked = update_of(said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidInput(str(first["loc"][0]), first["msg"], remedy=remedy) from None
@@ -202,7 +202,7 @@ class Monitor:
             self.seq += 1
             seq = self.seq
         self.reason_said = _spoken(stated.reason)
-        self.said = UpdateVim.model_validate(
+        self.said = update_of(
             {
                 "vim_id": self.assignment.vim_id,
                 "status": stated.status,

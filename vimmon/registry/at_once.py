@@ -88,7 +88,7 @@ def said_by(reports: Sequence[Reported]) -> str | None:
     if len({*map(VIM_ID, reports)}) < len(reports):
         return None
     try:
-        said = orjson.dumps([*map(vars, reports)])
+        said = orjson.dumps(reports)
     except orjson.JSONEncodeError:  # half of a character
         return None
     return None if NUL in said else said.decode()

@@ -10,7 +10,7 @@ from vimmon.vim import VimStatus
 class Reported(Protocol):
     """What a monitor says of its VIM. `seq` None: the row's next one. No reason: None, or empty.
 
-    These must be found in `vars` of it, too, by which a batch is written out without looking at each.
+    It is a dataclass: so a batch is written out without looking at each.
     """
 
     @property
