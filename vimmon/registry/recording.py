@@ -7,7 +7,7 @@ On PostgreSQL a batch that names no VIM twice is one statement, which commits by
 guard, and tells what it found. There the UPDATE decides, and `decide` only says why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -23,7 +23,7 @@ from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_I
 from vimmon.registry.reports import Recorded, RecordVerdict, Reported, RowState, decide
 from vimmon.registry.transactions import ask, clock, tell, write, write_at_once
 from vimmon.registry.values import check_seq, check_text, is_plain, trouble_with
-from vimmon.vim import VimStatus, known_status
+from vimmon.vim import known_status
 
 Moment = datetime | str  # SQLite's are left as its driver has them
 
@@ -33,7 +33,11 @@ EACH = func.json_each(bindparam("vims")).table_valued("value")
 READ_OF_JSON = select(*(VIMS.c[name] for name in LOCKED), utc_now()).join_from(EACH, VIMS, VIMS.c.id == EACH.c.value)
 HOLDER, REASON, SEQ = map(attrgetter, ("holder", "reason", "seq"))
 UPDATE = guarded({name: bindparam(name) for name in NEW})
-INSERT = insert(STATUS_CHANGES).values({one.name: bindparam(one.name) for one in STATUS_CHANGES.c if one.name != "id"})
+CHANGE: Mapping[str, str] = {  # column → parameter; those of UPDATE, and two more
+    **{name: name for name in ("old", "new", "generation", "seq")},
+    **{"vim_id": "vim", "at": "now", "reason": "why", "action_id": "action"},
+}
+INSERT = insert(STATUS_CHANGES).values({column: bindparam(name) for column, name in CHANGE.items()})
 LITE = sqlite.dialect()
 (LITE_READ, _), (LITE_UPDATE, in_update), (LITE_INSERT, in_insert) = (
     words_and_order_of(one, LITE) for one in (READ_OF_JSON, UPDATE, INSERT)
@@ -79,10 +83,23 @@ def _record(connection: Connection, reports: Sequence[Reported]) -> list[Recorde
         if verdict is not RecordVerdict.APPLIED or after is None:
             continue
         rows[vim_id] = after
-        if after.status != old:
+        generation, _, status, seq, holder = after
+        if changed := status != old:
             since[vim_id] = now
-            changes.append(_change(report, after, old, now))
-        updates[vim_id] = _update(report, after, since[vim_id], now)
+        updates[vim_id] = written = {
+            "vim": vim_id,
+            "action": report.action_id,
+            "seq": seq,
+            "by": holder,
+            "old": str(old),
+            "new": str(status),
+            "why": report.reason or None,
+            "since": since[vim_id],
+            "now": now,
+            "generation": generation,
+        }
+        if changed:
+            changes.append(written)
     _write(connection, list(updates.values()), changes)
     return recorded
 
@@ -115,42 +132,17 @@ def _locked(connection: Connection, vim_ids: list[str]) -> tuple[Sequence[Sequen
     return found, found[-1][-1] if found else clock(connection)
 
 
-def _update(report: Reported, after: RowState, since: Moment, now: Moment) -> dict[str, Any]:
-    return {
-        "vim": report.vim_id,
-        "action": report.action_id,
-        "seq": after.seq,
-        "by": after.holder,
-        "new": str(after.status),
-        "why": report.reason or None,
-        "since": since,
-        "now": now,
-    }
-
-
-def _change(report: Reported, after: RowState, old: VimStatus | None, now: Moment) -> dict[str, Any]:
-    return {
-        "vim_id": report.vim_id,
-        "at": now,
-        "old": str(old),
-        "new": str(after.status),
-        "reason": report.reason or None,
-        "generation": after.generation,
-        "seq": after.seq,
-        "action_id": report.action_id,
-    }
-
-
 def _write(connection: Connection, updates: Sequence[dict[str, Any]], changes: Sequence[dict[str, Any]]) -> None:
+    """Of both, what UPDATE and INSERT have parameters for."""
     if not updates:
         return
     if connection.dialect.name == "sqlite":
         written = tell(connection, LITE_UPDATE, [*map(in_update, updates)])
     else:
-        written = connection.execute(UPDATE, updates).rowcount
+        written = connection.execute(UPDATE, [{name: one[name] for name in NEW} for one in updates]).rowcount
     if written != len(updates):
         raise BatchFailed(f"the database took {written} of {len(updates)} statuses")
     if changes and connection.dialect.name == "sqlite":
         tell(connection, LITE_INSERT, [*map(in_insert, changes)])
     elif changes:
-        connection.execute(INSERT, changes)
+        connection.execute(INSERT, [{name: one[name] for name in CHANGE.values()} for one in changes])
