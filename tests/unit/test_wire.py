@@ -1,5 +1,6 @@
 """What a probe's way keeps account of: the time of each phase, and the time that is not the VIM's."""
 
+import asyncio
 import contextlib
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,17 @@ def test_without_a_trace_nothing_is_noted(clock: Clock) -> None:
     mine.ended("name")
     mine.stopped(PHASES)
     assert mine.trace is None
+
+
+async def test_what_stands_still_for_longer_than_the_probe_has_does_not_end_it() -> None:
+    loop = asyncio.get_running_loop()
+    shared: Any = SimpleNamespace(loop=loop, clock=loop.time)
+    mine = Wire(TcpProbe(auth_url="http://192.0.2.1:5000", timeout_s=0.1), shared, None)
+    async with mine.within():
+        with mine.paused():
+            await asyncio.sleep(0.15)
+        await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with mine.within():
+            await asyncio.sleep(30)
+    assert mine.left_s == 0
