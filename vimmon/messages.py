@@ -142,7 +142,8 @@ def read_update_vim(request: Request | UpdateCall) -> UpdateVim:
     try:
         return update_of(request.params)
     except ValidationError as error:
-        raise Refusal(INVALID_PARAMS, explain(error), id=request.id, reply_to=request.reply_to) from None
+        problem = explain(error)
+    raise Refusal(INVALID_PARAMS, problem, id=request.id, reply_to=request.reply_to)  # without the error and its frames
 
 
 def explain(error: ValidationError) -> str:
@@ -204,10 +205,11 @@ def read_reply(raw: bytes) -> tuple[Id, Answer | CallFailed]:
         code = problem.get("code", INTERNAL_ERROR)
         if not isinstance(code, int):
             raise ValueError("its error has no code")
-        return data["id"], CallFailed(code, str(problem.get("message", "")))
+        message = problem.get("message", "")
+        return data["id"], CallFailed(code, message if isinstance(message, str) else "")
     result = data.get("result")
-    if isinstance(result, dict) and len(result) == 1:
-        known = PLAIN_ANSWERS.get(str(result.get("status")))
+    if isinstance(result, dict) and len(result) == 1 and isinstance(status := result.get("status"), str):
+        known = PLAIN_ANSWERS.get(status)
         if known is not None:
             return data["id"], known
     return data["id"], Answer.model_validate(result)

@@ -26,6 +26,7 @@ from vimmon.settings import Settings
 
 REPLIES = "vimmon:rpc:replies:mistral-1:42:ab12:1"
 FIRST_RETRY_S = 0.06
+DEEP = b"[" * 1015 + b"]" * 1015  # whose text cannot be had
 ODD_REPLIES = [
     b"",
     b"\xff",
@@ -45,6 +46,9 @@ ODD_REPLIES = [
     b'{"id":[],"result":{"status":"REACHABLE"}}',
     b'{"id":"nobody asked","result":{"status":"REACHABLE"}}',
     b"[" * 5000,
+    b'{"id":"1","result":{"status":%b}}' % DEEP,
+    b'{"id":%b,"result":{"status":"REACHABLE"}}' % DEEP,
+    b'{"id":"nobody asked","error":{"code":1,"message":%b}}' % DEEP,
 ]
 
 

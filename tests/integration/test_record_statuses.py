@@ -255,6 +255,33 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
     engine.dispose()
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_a_batch_is_not_looked_through_for_each_row_though_rows_were_counted_when_there_were_few(
+    database_url: str,
+) -> None:
+    number, steps = 2000, 1000
+    engine = open_engine(database_url)
+    upgrade(engine)
+    registered(VimStore(engine), "vim-1")
+    columns = ", ".join(one.name for one in VIMS.c if one.name not in ("id", "name", "live_name"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE n(i) AS (VALUES(2) UNION ALL SELECT i + 1 FROM n WHERE i < {number})"
+            f" INSERT INTO vims (id, name, live_name, {columns})"
+            f" SELECT 'vim-' || i, 'vim-' || i, 'vim-' || i, {columns} FROM vims, n"
+        )
+    engine.dispose()  # what was counted is read with a new connection
+    taken: list[int] = []
+    with engine.begin() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: taken.append(steps), steps)
+        found, _ = recording._locked(connection, [f"vim-{vim}" for vim in range(1, 51)])
+    assert len(found) == 50
+    assert sum(taken) < 100 * number
+    engine.dispose()
+
+
 TRIGGERS = {
     "sqlite": [
         "CREATE TRIGGER refuse BEFORE UPDATE ON vims WHEN NEW.reason = 'poison'"

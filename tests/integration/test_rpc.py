@@ -1,5 +1,6 @@
 """What becomes of each kind of request, on a real Redis and a real database."""
 
+import gc
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,6 +89,22 @@ def test_wrong_parameters_are_refused_by_name_and_nothing_is_written(
     assert error["code"] == -32602
     assert error["message"].startswith(f"{field}: ")
     assert bench.row(vim) == before
+
+
+def test_a_refused_request_leaves_no_more_rubbish_behind_than_a_good_one(bench: Bench) -> None:
+    """A ring of objects that held it would hold its whole batch, until Python looks for such rings."""
+    vim = bench.registered()
+
+    def rubbish(request: dict[str, Any]) -> int:
+        gc.collect()
+        bench.ask(request)
+        return gc.collect()
+
+    gc.disable()
+    try:
+        assert rubbish(update_vim(vim, "FINE")) <= rubbish(update_vim(vim, seq=1))
+    finally:
+        gc.enable()
 
 
 def test_parameters_that_are_no_object_are_refused(bench: Bench) -> None:

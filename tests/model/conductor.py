@@ -206,7 +206,7 @@ def _enter(redis: Redis, taken: str) -> bool:
 
 
 def _reply(request: Request | UpdateCall, outcome: Answer | Refusal) -> bytes:
-    """server._reply"""
+    """server.Server._handle"""
     if isinstance(outcome, Refusal):
         return error(request.id, outcome.code, outcome.message)
     return answer(request.id, outcome)

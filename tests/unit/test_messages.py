@@ -160,6 +160,14 @@ def test_answers_are_read_as_they_were_written() -> None:
     assert failed.code == -32000
 
 
+DEEP = b"[" * 1015 + b"]" * 1015  # whose text cannot be had
+
+
+def test_an_error_says_no_more_than_text() -> None:
+    id_, failed = read_reply(b'{"id":"i","error":{"code":-1,"message":' + DEEP + b"}}")
+    assert (id_, str(failed)) == ("i", " (-1)")
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -170,6 +178,7 @@ def test_answers_are_read_as_they_were_written() -> None:
         b"{}",
         b'{"id":1}',
         b'{"id":1,"result":{"status":"FINE"}}',
+        b'{"id":1,"result":{"status":' + DEEP + b"}}",
         b'{"id":1,"error":{"code":"x"}}',
         b'{"id":1,"error":{"code":null}}',
         b'{"id":1,"error":{"code":[]}}',

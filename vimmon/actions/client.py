@@ -230,7 +230,8 @@ class Caller:
             except (ValueError, TypeError, OverflowError) as error:  # whatever is no answer, however strange
                 self._complain(event("reply_unreadable", error=error))
                 continue
-            self._take(str(request_id), reply)
+            if isinstance(request_id, str):
+                self._take(request_id, reply)
 
     def _take(self, request_id: str, reply: Answer | CallFailed) -> None:
         pending = self._asked.get(request_id)

@@ -1,7 +1,6 @@
 """The executor's connection to Redis: asyncio, and never repeating a command by itself."""
 
 import asyncio
-from math import inf
 from typing import Any
 
 from hiredis import pack_command
@@ -61,7 +60,7 @@ class Line:
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_S):
                 await connection.send_packed_command(pack_command(words))  # type: ignore[arg-type]  # str is fine
-                return await connection.read_response(timeout=inf)
+                return await connection.read_response()
         except TimeoutError:
             raise RedisTimeoutError(f"Redis has not answered within {SOCKET_TIMEOUT_S:g} s") from None
         except ResponseError:  # Redis 7.0 answers twice where CLIENT UNBLOCK met CLIENT PAUSE; a replica may stay one

@@ -53,7 +53,7 @@ def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vi
         try:
             said[number] = request.params if isinstance(request, UpdateCall) else read_update_vim(request)
         except Refusal as refusal:
-            answers[number] = refusal
+            answers[number] = refusal.with_traceback(None)  # which refers to this list
     news: dict[int, bytes | None] = {}
     cache = leases.values([*map(VIM_ID, said.values())])
     for (number, update), (lease, status) in zip(said.items(), cache, strict=True):

@@ -1,7 +1,7 @@
 """PostgreSQL: a batch of reports that names no VIM twice, as one statement that commits by itself.
 
 It locks the rows in the order of their ids, writes those whose report the guard lets pass, with their history, and
-tells what it found and what it wrote. So the UPDATE decides; `decide` says why, and must have come to the same.
+tells what it found and what it wrote. So the UPDATE decides; of what it did not take, `decide` says why.
 """
 
 from collections.abc import Mapping, Sequence

@@ -29,8 +29,9 @@ Moment = datetime | str  # SQLite's are left as its driver has them
 
 LOCK = lock_of(VIMS.c.id.in_(bindparam("vims", expanding=True)))
 LOCK_OF_ARRAY = select(lock_of(VIMS.c.id == any_(bindparam("vims", type_=ARRAY(String)))).cte("locked"), utc_now())
-EACH = func.json_each(bindparam("vims")).table_valued("value")
-READ_OF_JSON = select(*(VIMS.c[name] for name in LOCKED), utc_now()).join_from(EACH, VIMS, VIMS.c.id == EACH.c.value)
+# Not a join, in which a planner with old statistics may look for each of all rows in the JSON.
+EACH = select(func.json_each(bindparam("vims")).table_valued("value").c.value)
+READ_OF_JSON = select(*(VIMS.c[name] for name in LOCKED), utc_now()).where(VIMS.c.id.in_(EACH))
 HOLDER, REASON, SEQ = map(attrgetter, ("holder", "reason", "seq"))
 UPDATE = guarded({name: bindparam(name) for name in NEW})
 CHANGE: Mapping[str, str] = {  # column → parameter; those of UPDATE, and two more
