@@ -5,15 +5,18 @@ import socket
 import sqlite3
 import traceback
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, Engine, Executable, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from tests.integration.databases import registered, servers_only
 from vimmon.errors import DatabaseUnreachable, SettingsError, VimmonError
 from vimmon.registry import database
 from vimmon.registry.database import check_schema, open_engine, upgrade
+from vimmon.registry.kept import Kept
 from vimmon.registry.models import VIMS, utc_now
 from vimmon.registry.store import Report, VimStore
 from vimmon.registry.transactions import reaching, read, write, write_at_once
@@ -180,7 +183,7 @@ class Killer:
 
 
 @servers_only
-@pytest.mark.parametrize("run", [read, write, write_at_once])
+@pytest.mark.parametrize("run", [read, write, lambda engine, work: write_at_once(Kept(engine), work)])
 def test_work_whose_connection_ends_before_it_is_committed_is_run_once_more(
     engine: Engine, migrated_url: str, run: Callable[[Engine, Callable[[Connection], None]], None]
 ) -> None:
@@ -191,6 +194,27 @@ def test_work_whose_connection_ends_before_it_is_committed_is_run_once_more(
         run(engine, always)
     assert always.runs == 2
     assert VimStore(engine).list() == []
+
+
+@servers_only
+def test_the_connection_of_statements_that_commit_by_themselves_is_kept_unless_something_goes_wrong(
+    migrated_url: str,
+) -> None:
+    mine = open_engine(migrated_url)
+    kept, pool = Kept(mine), cast(QueuePool, mine.pool)
+    whoami = text(WHO[mine.dialect.name])
+    first, second = (write_at_once(kept, lambda connection: connection.execute(whoami).scalar_one()) for _ in range(2))
+    assert first == second
+    assert pool.checkedout() == 1
+    with pytest.raises(ZeroDivisionError):
+        write_at_once(kept, lambda _: 1 // 0)
+    assert pool.checkedout() == 0
+    write_at_once(kept, lambda connection: connection.execute(whoami))
+    (connection,) = kept._free
+    driver: Any = connection.connection.driver_connection
+    mine.dispose()
+    assert connection.closed
+    assert driver.closed if mine.dialect.name == "postgresql" else not driver.open
 
 
 @servers_only
