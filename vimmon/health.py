@@ -38,15 +38,19 @@ def observe(health: Health, outcome: Outcome, *, rise: int, fall: int) -> Health
     """
     if outcome.status == health.status:
         unchanged = not health.streak and outcome.reason == health.reason
-        return health if unchanged else Health(health.status, outcome.reason)
+        return health if unchanged else _held(health.status, outcome.reason)
     streak = health.streak + 1 if _leans_alike(health, outcome) else 1
     if outcome.status == VimStatus.REACHABLE:
         needed = 1 if health.status == VimStatus.PENDING else rise
     else:
         needed = fall
     if streak >= needed:
-        return Health(outcome.status, outcome.reason)
+        return _held(outcome.status, outcome.reason)
     return Health(health.status, health.reason, outcome.status, streak)
+
+
+def _held(status: VimStatus, reason: str) -> Health:
+    return reached(reason) if status == REACHED else Health(status, reason)
 
 
 def _leans_alike(health: Health, outcome: Outcome) -> bool:

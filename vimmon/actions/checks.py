@@ -65,10 +65,8 @@ class Checks:
 async def read_leases(line: Line, keys: Keys, vim_ids: Sequence[str]) -> list[Read]:
     """What Redis says of each VIM; None where it says nothing. Raises redis's errors while it is away."""
     found: list[Read] = []
-    lease, status = keys.lease(""), keys.status("")
     for start in range(0, len(vim_ids), BULK):
         some = vim_ids[start : start + BULK]
-        names = [name for vim_id in some for name in (lease + vim_id, status + vim_id)]
-        values = cast(list[bytes | None], await line.ask("MGET", *names))
-        found += zip(some, values[::2], values[1::2], strict=True)
+        values = cast(list[bytes | None], await line.ask("MGET", *keys.leases_and_statuses(some, some)))
+        found += zip(some, values[: len(some)], values[len(some) :], strict=True)
     return found

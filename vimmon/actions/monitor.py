@@ -55,7 +55,7 @@ class Left:
     why: str
 
 
-@dataclass
+@dataclass(slots=True)
 class Monitor:
     """`seq` is the highest that this monitor used, was told, or read; `said` what awaits its acknowledgement.
 

@@ -1,5 +1,6 @@
 """The name of every key that vimmon keeps in Redis, where an operator finds them with `redis-cli`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -12,6 +13,11 @@ class Keys:
 
     def status(self, vim_id: str) -> str:
         return f"{self.prefix}:status:{vim_id}"
+
+    def leases_and_statuses(self, leases: Iterable[str], statuses: Iterable[str]) -> list[str]:
+        """The lease keys of these VIMs, then the status keys of those."""
+        lease, status = self.lease(""), self.status("")
+        return [lease + vim_id for vim_id in leases] + [status + vim_id for vim_id in statuses]
 
     @property
     def executors(self) -> str:

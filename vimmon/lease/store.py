@@ -4,7 +4,7 @@ Both only go forward: a write that is older than what stands there is not carrie
 late. They save the database work and decide nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from redis import Redis
@@ -105,7 +105,7 @@ class LeaseStore:
     def _advance_of(
         self, leases: Mapping[str, Lease], statuses: Mapping[str, CommittedStatus], as_of_ms: int
     ) -> tuple[list[str], list[str]]:
-        keys = self._keys_of(leases, statuses)
+        keys = self._keys.leases_and_statuses(leases, statuses)
         numbers = map(str, (self._ttl_ms, as_of_ms, OLDEST_READING_MS, len(leases), LEAP_MAX))
         return keys, [*numbers, *map(str, leases.values()), *map(str, statuses.values())]
 
@@ -117,13 +117,9 @@ class LeaseStore:
         """The values of the lease key and the status key of each of these VIMs, in one command."""
         if not vim_ids:
             return []
-        values = cast(list[bytes | None], ask(self._redis, "MGET", *self._keys_of(vim_ids, vim_ids)))
+        keys = self._keys.leases_and_statuses(vim_ids, vim_ids)
+        values = cast(list[bytes | None], ask(self._redis, "MGET", *keys))
         return list(zip(values[: len(vim_ids)], values[len(vim_ids) :], strict=True))
-
-    def _keys_of(self, leases: Iterable[str], statuses: Iterable[str]) -> list[str]:
-        """The lease keys of these VIMs, then the status keys of those."""
-        lease, status = self._keys.lease(""), self._keys.status("")
-        return [lease + vim_id for vim_id in leases] + [status + vim_id for vim_id in statuses]
 
 
 def read_cached(lease: bytes | None, status: bytes | None) -> Cached:
