@@ -14,9 +14,8 @@ from sqlalchemy.pool import QueuePool
 
 from tests.integration.databases import registered, servers_only
 from vimmon.errors import DatabaseUnreachable, SettingsError, VimmonError
-from vimmon.registry import database
+from vimmon.registry import database, kept
 from vimmon.registry.database import check_schema, open_engine, upgrade
-from vimmon.registry.kept import Kept
 from vimmon.registry.models import VIMS, utc_now
 from vimmon.registry.store import Report, VimStore
 from vimmon.registry.transactions import reaching, read, write, write_at_once
@@ -183,7 +182,7 @@ class Killer:
 
 
 @servers_only
-@pytest.mark.parametrize("run", [read, write, lambda engine, work: write_at_once(Kept(engine), work)])
+@pytest.mark.parametrize("run", [read, write, write_at_once])
 def test_work_whose_connection_ends_before_it_is_committed_is_run_once_more(
     engine: Engine, migrated_url: str, run: Callable[[Engine, Callable[[Connection], None]], None]
 ) -> None:
@@ -201,20 +200,30 @@ def test_the_connection_of_statements_that_commit_by_themselves_is_kept_unless_s
     migrated_url: str,
 ) -> None:
     mine = open_engine(migrated_url)
-    kept, pool = Kept(mine), cast(QueuePool, mine.pool)
+    pool = cast(QueuePool, mine.pool)
     whoami = text(WHO[mine.dialect.name])
-    first, second = (write_at_once(kept, lambda connection: connection.execute(whoami).scalar_one()) for _ in range(2))
+    first, second = (write_at_once(mine, lambda connection: connection.execute(whoami).scalar_one()) for _ in range(2))
     assert first == second
     assert pool.checkedout() == 1
     with pytest.raises(ZeroDivisionError):
-        write_at_once(kept, lambda _: 1 // 0)
+        write_at_once(mine, lambda _: 1 // 0)
     assert pool.checkedout() == 0
-    write_at_once(kept, lambda connection: connection.execute(whoami))
-    (connection,) = kept._free
+    write_at_once(mine, lambda connection: connection.execute(whoami))
+    (connection,) = kept._free[mine]
     driver: Any = connection.connection.driver_connection
     mine.dispose()
     assert connection.closed
     assert driver.closed if mine.dialect.name == "postgresql" else not driver.open
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_stores_of_one_engine_keep_one_connection_together(engine: Engine) -> None:
+    registered(VimStore(engine))
+    report = Report("vim-1", "vim-1-a1", VimStatus.REACHABLE, None, "h", "")
+    before = cast(QueuePool, engine.pool).checkedout()
+    for _ in range(3):
+        VimStore(engine).record_statuses([report])
+    assert cast(QueuePool, engine.pool).checkedout() <= before + 1
 
 
 @servers_only

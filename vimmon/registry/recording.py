@@ -13,13 +13,12 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import ARRAY, Connection, String, any_, bindparam, func, insert, select
+from sqlalchemy import ARRAY, Connection, Engine, String, any_, bindparam, func, insert, select
 from sqlalchemy.dialects import sqlite
 
 from vimmon.errors import BatchFailed
 from vimmon.registry.at_once import record_at_once, said_by
 from vimmon.registry.guarding import LOCKED, NEW, guarded, lock_of, words_and_order_of
-from vimmon.registry.kept import Kept
 from vimmon.registry.models import HOLDER_MAX, REASON_MAX, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Reported, RowState, decide
 from vimmon.registry.transactions import ask, clock, tell, write, write_at_once
@@ -61,12 +60,12 @@ def check(reports: Sequence[Reported]) -> None:
         check_seq(max(seqs))
 
 
-def record(kept: Kept, reports: Sequence[Reported]) -> list[Recorded]:
+def record(engine: Engine, reports: Sequence[Reported]) -> list[Recorded]:
     """What became of each report. Raises BatchFailed when the guard of the UPDATE says otherwise than `decide`."""
-    said = said_by(reports) if kept.engine.dialect.name == "postgresql" else None
+    said = said_by(reports) if engine.dialect.name == "postgresql" else None
     if said is not None:
-        return write_at_once(kept, lambda connection: record_at_once(connection, reports, said))
-    return write(kept.engine, lambda connection: _record(connection, reports))
+        return write_at_once(engine, lambda connection: record_at_once(connection, reports, said))
+    return write(engine, lambda connection: _record(connection, reports))
 
 
 def _record(connection: Connection, reports: Sequence[Reported]) -> list[Recorded]:

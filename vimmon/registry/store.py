@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 from vimmon.errors import BatchFailed, InvalidInput, SchemaOutdated, VimChanged, VimNotFound
 from vimmon.registry import backlog, finding, purging, recording
 from vimmon.registry.entering import enter
-from vimmon.registry.kept import Kept
 from vimmon.registry.models import ID_MAX, INSTALLATION, STATUS_CHANGES, VIM_ID_MAX, VIMS, utc_now
 from vimmon.registry.reports import Recorded, RecordVerdict, Report, Reported, RowState
 from vimmon.registry.rows import change_of, columns_of, living, name_columns, unique_name, vim_of, wanted_of
@@ -38,7 +37,6 @@ class VimStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._kept = Kept(engine)
 
     def register(
         self,
@@ -196,7 +194,7 @@ class VimStore:
             if not reports:
                 return []
             recording.check(reports)
-            return recording.record(self._kept, reports)
+            return recording.record(self._engine, reports)
         except InvalidInput as error:
             raise BatchFailed(str(error)) from error
         except DBAPIError as error:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from vimmon.errors import DatabaseUnreachable, SchemaOutdated
-from vimmon.registry.kept import Kept
+from vimmon.registry.kept import kept
 from vimmon.registry.models import utc_now
 
 READ_ONLY = "vimmon_read_only"  # execution option: on SQLite, do not take the write lock
@@ -68,9 +68,9 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
     return _run(engine, engine.begin, work)
 
 
-def write_at_once(kept: Kept, work: Callable[[Connection], T]) -> T:
+def write_at_once(engine: Engine, work: Callable[[Connection], T]) -> T:
     """The same for one statement, which commits by itself, and does no harm when it is carried out twice."""
-    return _run(kept.engine, kept.lend, work)
+    return _run(engine, lambda: kept(engine), work)
 
 
 def _run(
