@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import chain
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from vimmon.settings import Settings, environment
 
@@ -25,6 +25,7 @@ QUOTABLE = re.compile(r"[ -!#-\[\]-~]+")  # and what quotes are put around just 
 SPECIAL = re.compile(r'[ "=\\]')
 HIDDEN = "***"
 IN_URL = re.compile(r"(://[^\s/?#@:]*:)[^\s/@]*@")  # a password, also one that the settings do not know
+AUTHORITY_END = re.compile(r"[/?#]")
 TELLING = re.compile(r"pass|secret|token", re.IGNORECASE)
 SHORTEST = 4  # of a password that is looked for anywhere: to take every "a" out of a log would leave none
 
@@ -79,9 +80,9 @@ def secrets_of(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """The passwords that this process knows, the longest first."""
     found = {value for name, value in environ.items() if name.startswith("OS_") and TELLING.search(name)}
     for url in (settings.redis_url.get_secret_value(), settings.database_url.get_secret_value()):
-        parts = urlsplit(url)
-        found.add(parts.netloc.rpartition("@")[0].partition(":")[2])
-        found |= {value for name, value in parse_qsl(parts.query) if TELLING.search(name)}
+        rest = url.partition("://")[2]  # not urlsplit, which refuses some of several hosts
+        found.add(AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition("@")[0].partition(":")[2])
+        found |= {value for name, value in parse_qsl(rest.partition("?")[2]) if TELLING.search(name)}
     found |= {unquote(secret) for secret in found}
     found |= {spelled(secret)[1:-1] for secret in found for spelled in (repr, json.dumps)}
     return sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.connection import parse_url, to_bool
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -25,6 +25,7 @@ ONE = ("redis", "rediss", "unix")
 SENTINEL = ("redis+sentinel", "rediss+sentinel")
 SERVICE = re.compile(r"[A-Za-z0-9._-]+")  # as Sentinel itself wants it
 DATABASE = re.compile(r"/?[0-9]*")
+AUTHORITY_END = re.compile(r"[/?#]")
 LIKE_ONE = "Write it like redis://127.0.0.1:6379/0"
 LIKE_SENTINEL = "Write it like redis+sentinel://host1:26379,host2:26379/mymaster/0"
 
@@ -94,7 +95,7 @@ def _refuse(problem: str, remedy: str) -> SettingsError:
 def _read_query(url: str, like: str) -> dict[str, str]:
     """The options. What cannot be one may be the rest of a password with a ? or a # in it."""
     try:
-        parts = urlsplit(url)
+        _, parts = _split(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
     except ValueError:
         raise _refuse("it cannot be read", like) from None
@@ -126,8 +127,8 @@ def _parse_one(url: str) -> str:
 
 
 def _parse_sentinels(url: str, query: Mapping[str, str]) -> SentinelPlace:
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    authority, parts = _split(url)
+    credentials, _, hosts = authority.rpartition("@")
     username, _, password = credentials.partition(":")
     service, _, db = parts.path.strip("/").partition("/")
     tls: dict[str, Any] = {"ssl": True, **query} if parts.scheme == "rediss+sentinel" else {}
@@ -141,6 +142,13 @@ def _parse_sentinels(url: str, query: Mapping[str, str]) -> SentinelPlace:
     if not sentinels or not SERVICE.fullmatch(service):
         raise _refuse("the Sentinels, the service or the database number cannot be read", LIKE_SENTINEL)
     return SentinelPlace(sentinels, service, number, unquote(username) or None, unquote(password) or None, tls)
+
+
+def _split(url: str) -> tuple[str, SplitResult]:
+    """The authority, and the rest. Newer Pythons split no URL of several hosts of which one is in brackets."""
+    scheme, _, rest = url.partition("://")
+    authority = AUTHORITY_END.split(rest, maxsplit=1)[0]
+    return authority, urlsplit(f"{scheme}://hosts{rest.removeprefix(authority)}")
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

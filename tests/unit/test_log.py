@@ -77,6 +77,11 @@ def test_no_field_takes_the_place_of_time_or_level() -> None:
     assert parsed(event("e", event="other"))["event"] == "e"
 
 
+def test_a_password_is_known_also_of_a_url_with_several_hosts() -> None:
+    url = "redis+sentinel://ops:s3cret-r@a:1,[::1]:2/vims/0"
+    assert "s3cret-r" in secrets_of(Settings.model_validate(URLS | {"redis_url": url}), {})
+
+
 @pytest.mark.parametrize("kind", [PlainFormatter, JsonFormatter])
 def test_no_line_holds_a_password_however_it_came_there(kind: type[PlainFormatter]) -> None:
     secrets = secrets_of(Settings.model_validate(URLS), OPENSTACK)
