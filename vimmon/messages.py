@@ -5,7 +5,6 @@ with the code that JSON-RPC gives it. One of the usual form is read in one go; i
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
@@ -129,7 +128,7 @@ def _read_envelope(raw: bytes, replies_prefix: str) -> Request:
         raise Refusal(INVALID_REQUEST, explain(error), id=known_id, reply_to=reply_to) from None
 
 
-def update_of(params: Mapping[str, Any]) -> UpdateVim:
+def update_of(params: dict[str, Any]) -> UpdateVim:
     """What there is to say, by the names of its fields. Raises pydantic's ValidationError."""
     said: UpdateVim = READ_PARAMS(params)
     return said

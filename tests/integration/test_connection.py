@@ -92,9 +92,11 @@ async def test_a_line_on_which_nobody_answers_is_given_up_and_what_comes_late_is
         assert await line.ask("PING") == b"PONG"
         monkeypatch.setattr(connection, "SOCKET_TIMEOUT_S", 0.05)
         redis.client_pause(60_000, all=False)
-        with pytest.raises(RedisTimeoutError):
-            await line.ask("INCR", "number")
-        redis.client_unpause()
+        try:
+            with pytest.raises(RedisTimeoutError):
+                await line.ask("INCR", "number")
+        finally:
+            redis.client_unpause()
         assert [await line.ask("ECHO", word) for word in ("a", "b")] == [b"a", b"b"]
 
 
@@ -102,21 +104,21 @@ async def test_a_line_to_a_redis_that_takes_the_connection_and_says_nothing_is_g
     redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when it is made anew, where redis-py itself has to log in."""
-    redis.config_set("requirepass", "sesame")
     url = redis_server.url.replace("redis://", "redis://:sesame@")
-    async with connect_in_loop(Settings.model_validate({"redis_url": url})) as client:
-        line = Line(client)
-        first = await line.ask("CLIENT", "ID")
-        redis.client_kill_filter(_id=str(first))
-        await eventually(line._connection._reader.at_eof)
-        monkeypatch.setattr(connection, "SOCKET_TIMEOUT_S", 0.2)
-        os.kill(redis_server.pid, signal.SIGSTOP)
-        try:
+    redis.config_set("requirepass", "sesame")
+    try:
+        async with connect_in_loop(Settings.model_validate({"redis_url": url})) as client:
+            line = Line(client)
+            first = await line.ask("CLIENT", "ID")
+            redis.client_kill_filter(_id=str(first))
+            await eventually(line._connection._reader.at_eof)
+            monkeypatch.setattr(connection, "SOCKET_TIMEOUT_S", 0.2)
+            os.kill(redis_server.pid, signal.SIGSTOP)
             with pytest.raises(RedisTimeoutError):
                 await line.ask("PING")
-        finally:
-            os.kill(redis_server.pid, signal.SIGCONT)
-            redis.config_set("requirepass", "")
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+        redis.config_set("requirepass", "")
 
 
 def _port(client: Redis) -> int | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.descriptors import no_more_files
 from tests.support.polling import eventually
 from vimmon.actions.probing import lookups
 from vimmon.actions.probing import resolver as resolving
@@ -314,12 +314,8 @@ async def test_without_a_thread_nothing_can_be_said_of_the_vim(
 
 async def test_not_found_is_not_believed_without_a_free_descriptor(names: Names, resolver: Resolver) -> None:
     names.answers["k"] = NOT_FOUND
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
+    with no_more_files():
         await expect(resolver, "k", VimStatus.UNKNOWN, "cannot probe: too many open files in this process")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_bug_in_a_lookup_escapes_to_the_probe(names: Names, resolver: Resolver) -> None:

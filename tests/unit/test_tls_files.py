@@ -1,18 +1,16 @@
 """What a TLS context is made from: which files are looked at, what makes it anew, and what is said of a bad one."""
 
-import contextlib
 import os
-import resource
 import shutil
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.authority import Authority
+from tests.support.descriptors import no_more_files
 from vimmon.actions.probing.tls_files import How, Made, look
 from vimmon.probes import Outcome
 from vimmon.vim import VimStatus
@@ -129,19 +127,9 @@ def test_a_file_that_is_missing_is_named(authority: Authority, setting: str) -> 
     assert said(How(False, **files)) == f"{setting}: no such file or directory (/nonexistent)"
 
 
-@contextlib.contextmanager
-def no_free_descriptor() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.parametrize("setting", ["ca_file", "client_cert_file", "client_key_file"])
 def test_a_file_that_cannot_be_opened_is_named(authority: Authority, setting: str) -> None:
-    with no_free_descriptor():
+    with no_more_files():
         assert (
             said(How(False, **{setting: str(authority.file)})) == f"{setting}: too many open files ({authority.file})"
         )
@@ -169,7 +157,7 @@ def test_a_file_that_goes_away_meanwhile_is_named(authority: Authority, gone: st
 
 
 def test_a_folder_of_cas_that_cannot_be_listed_is_not_taken_for_an_empty_one(system: Path) -> None:
-    with no_free_descriptor():
+    with no_more_files():
         assert said(How()) == f"the host's CA folder: too many open files ({system}/certs)"
 
 

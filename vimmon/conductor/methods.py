@@ -51,7 +51,7 @@ def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vi
     said: dict[int, UpdateVim] = {}
     for number, request in enumerate(requests):
         try:
-            said[number] = request.params if isinstance(request, UpdateCall) else read_update_vim(request)
+            said[number] = read_update_vim(request)
         except Refusal as refusal:
             answers[number] = refusal.with_traceback(None)  # which refers to this list
     news: dict[int, bytes | None] = {}
@@ -63,7 +63,7 @@ def update_vims(requests: Sequence[Request | UpdateCall], leases: LeaseStore, vi
             news[number] = lease
         else:
             answers[number] = known
-    updates = [*said.values()] if len(news) == len(said) else [said[number] for number in news]
+    updates = [said[number] for number in news]
     for update, recorded, (number, lease) in zip(updates, _record(vims, updates), news.items(), strict=True):
         answers[number] = recorded if isinstance(recorded, Refusal) else _conclude(outcomes, update, lease, recorded)
     return outcomes

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 LEAVE_WITHIN_S = 10
 CHILD_LEAVES_WITHIN_S = 8
-GARBAGE_MIN = 10_000  # objects more, before it is looked for: a batch makes a thousand, and leaves no rings behind
 WORKER_LEAVES_WITHIN_S = 7.0  # after six it gives back the job that it has in hand
+GARBAGE_MIN = 10_000  # objects more, before it is looked for: a batch makes a thousand, and leaves no rings behind
 
 
 @dataclass(frozen=True)
