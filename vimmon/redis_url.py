@@ -145,9 +145,14 @@ def _parse_sentinels(url: str, query: Mapping[str, str]) -> SentinelPlace:
 
 
 def _split(url: str) -> tuple[str, SplitResult]:
-    """The authority, and the rest. Newer Pythons split no URL of several hosts of which one is in brackets."""
+    """The authority, and the rest. Newer Pythons split no URL of several hosts of which one is in brackets.
+
+    Raises ValueError for one half of a pair of brackets.
+    """
     scheme, _, rest = url.partition("://")
     authority = AUTHORITY_END.split(rest, maxsplit=1)[0]
+    if ("[" in authority) != ("]" in authority):
+        raise ValueError("half of an address")
     return authority, urlsplit(f"{scheme}://hosts{rest.removeprefix(authority)}")
 
 

@@ -8,7 +8,6 @@ import re
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -193,9 +192,10 @@ def redis_url(data: bytes) -> None:
         return
     if not text.startswith("redis"):
         return
-    place = urlsplit(text)
+    authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]  # newer Pythons may not split it
+    password = authority.rpartition("@")[0].partition(":")[2]
     for client in (blocking, looping):
-        if SECRET in (place.password or "") and text.count(SECRET) == 1:  # elsewhere it is none
+        if SECRET in password and text.count(SECRET) == 1:  # elsewhere it is none
             keeps_secret(client)
         if "sentinel" not in text.partition(":")[0]:
             client.connection_pool.make_connection()  # that no option is one too many

@@ -79,3 +79,10 @@ def test_sentinels_and_the_redis_that_they_name_are_asked_on_tls() -> None:
 def test_what_an_option_says_is_looked_at_before_anything_is_connected(url: str, problem: str) -> None:
     with pytest.raises(SettingsError, match=problem):
         parse_redis_url(url)
+
+
+@pytest.mark.parametrize("authority", ["u:s3cr3t[@a", "u:s3cr3t]@a,b", "a,[::1:2"])
+def test_half_of_a_pair_of_brackets_is_refused(authority: str) -> None:
+    with pytest.raises(SettingsError, match="cannot be read") as caught:
+        parse_redis_url(f"redis+sentinel://{authority}/m")
+    assert "s3cr3t" not in f"{caught.value}{caught.value.remedy}"
