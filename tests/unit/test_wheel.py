@@ -120,7 +120,18 @@ def test_a_key_that_was_rescheduled_fires_once_after_a_pause_and_not_at_all_once
         w.reschedule(key, 3, START)
         w.reschedule(key, 1, START)
     w.remove("b")
-    assert set(w.due(START + 100)) == {"a"}
+    fired, late_s = w.fire(START + 100)
+    assert ([entry.key for entry in fired], len(late_s)) == (["a"], 1)
+
+
+def test_a_key_that_was_moved_away_and_back_fires_once() -> None:
+    w = wheel(jitter=0)
+    w.add("a", 2, START)
+    for interval_s in (1, 2, 1, 2):
+        w.reschedule("a", interval_s, START)
+    for i in range(1, 60):
+        fired, _ = w.fire(START + i * SLOT_S)
+        assert [entry.key for entry in fired] == (["a"] if i in (40,) else [])
 
 
 def test_an_interval_longer_than_the_wheel_fires_in_its_own_round() -> None:

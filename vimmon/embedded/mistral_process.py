@@ -124,12 +124,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("port", type=int, help="the API's port on 127.0.0.1")
     parser.add_argument("--config", type=Path, action="append", default=[], help="more configuration; it wins")
     arguments = parser.parse_args(argv)
-    wanted_end = threading.Event()
+    # Not a threading.Event: its lock is this thread's own while it begins to wait, and a signal that comes just then
+    # would wait for that for ever.
+    end, ended = os.pipe()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: wanted_end.set())
+        signal.signal(name, lambda *_: os.write(ended, b"."))
     set_up_logging()
     services = start_services([prepare(arguments.folder, arguments.port), *arguments.config])
-    wanted_end.wait()
+    os.read(end, 1)
     stop_services(services)
     logging.shutdown()
     os._exit(0)  # Mistral leaves threads behind that an ordinary exit would wait for
