@@ -1,15 +1,22 @@
-"""What a probe's way keeps account of: the time of each phase, and the time that is not the VIM's."""
+"""What a probe's way keeps account of: the time of each phase, what is no fault of the VIM, what addresses it tries."""
 
 import asyncio
 import contextlib
+import errno
+import socket
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vimmon.actions.probing.reasons import Trouble
+from vimmon.actions.probing.resolver import Address
+from vimmon.actions.probing.shortlist import TRIED_MAX, Shortlist
 from vimmon.actions.probing.wire import Wire
 from vimmon.probes import TcpProbe, Trace
 
+TWO = [Address(socket.AF_INET, (f"192.0.2.{number}", 5000)) for number in (1, 2)]
 PHASES = ("name", "connect", "tls", "answer")
 
 
@@ -108,3 +115,62 @@ async def test_what_stands_still_for_longer_than_the_probe_has_does_not_end_it()
         async with mine.within():
             await asyncio.sleep(30)
     assert mine.left_s == 0
+
+
+def in_this_loop(timeout_s: float) -> Wire:
+    loop = asyncio.get_running_loop()
+    shared: Any = SimpleNamespace(loop=loop, clock=loop.time, shortlist=Shortlist())
+    return Wire(TcpProbe(auth_url="http://two.test:5000", timeout_s=timeout_s), shared, None)
+
+
+@pytest.mark.parametrize(("number", "whose"), [(errno.ECONNREFUSED, TimeoutError), (errno.EMFILE, Trouble)])
+async def test_a_time_that_is_over_is_this_hosts_trouble_only_where_it_was_short_of_something(
+    number: int, whose: type[Exception]
+) -> None:
+    mine = in_this_loop(0.1)
+
+    async def attempt(address: Address) -> None:
+        if address is TWO[0]:
+            raise OSError(number, "the first fails")
+        await asyncio.sleep(30)
+
+    with pytest.raises(whose):
+        async with mine.within():
+            await mine.first(TWO, attempt, lambda _: None)
+
+
+async def test_what_this_host_was_short_of_is_no_trouble_any_more_once_another_address_has_answered() -> None:
+    mine = in_this_loop(0.1)
+
+    async def attempt(address: Address) -> Address:
+        if address is TWO[0]:
+            raise OSError(errno.EMFILE, "the first fails")
+        return address
+
+    async def connect_and_wait() -> None:
+        async with mine.within():
+            assert await mine.first(TWO, attempt, lambda _: None) is TWO[1]
+            await asyncio.sleep(30)
+
+    with pytest.raises(TimeoutError):
+        await connect_and_wait()
+
+
+async def test_which_addresses_of_a_family_were_tried_says_nothing_of_another_family() -> None:
+    four, six = (
+        [Address(family, (form.format(host), 5000)) for host in range(1, 20)]
+        for family, form in ((socket.AF_INET, "192.0.2.{}"), (socket.AF_INET6, "2001:db8::{}"))
+    )
+
+    async def addresses(*_: object) -> Sequence[Address]:
+        return [*four, *six]
+
+    loop = asyncio.get_running_loop()
+    shared: Any = SimpleNamespace(
+        loop=loop, clock=loop.time, shortlist=Shortlist(), resolver=SimpleNamespace(addresses=addresses)
+    )
+    tried = [
+        await Wire(TcpProbe(auth_url="http://many.test:5000", ip_family=version), shared, None).resolve()
+        for version in ("4", "6", "4")
+    ]
+    assert tried == [four[:TRIED_MAX], six[:TRIED_MAX], four[TRIED_MAX : 2 * TRIED_MAX]]
