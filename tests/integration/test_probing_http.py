@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -49,6 +50,7 @@ async def prober() -> AsyncIterator[Prober]:
         (403, b"", UP, "HTTP 403"),
         (200, b"<html>It works!</html>", DOWN, f"HTTP 200{NOT_KEYSTONE}"),
         (200, VERSIONS, DOWN, f"HTTP 200{NOT_KEYSTONE}"),
+        (203, VERSION, DOWN, "HTTP 203"),
         (200, b"[]", DOWN, f"HTTP 200{NOT_KEYSTONE}"),
         (200, b'{"version": "1.25"}', DOWN, f"HTTP 200{NOT_KEYSTONE}"),
         (200, b"", DOWN, f"HTTP 200{NOT_KEYSTONE}"),
@@ -59,6 +61,8 @@ async def prober() -> AsyncIterator[Prober]:
         (302, b"", DOWN, "HTTP 302, a redirect, which is not followed"),
         (399, b"", DOWN, "HTTP 399, a redirect, which is not followed"),
         (400, b"", DOWN, "HTTP 400"),
+        (402, b"", DOWN, "HTTP 402"),
+        (407, b"", DOWN, "HTTP 407"),
         (429, b"", DOWN, "HTTP 429"),
         (500, b"", DOWN, "HTTP 500"),
         (503, b"", DOWN, "HTTP 503"),
@@ -92,11 +96,13 @@ async def test_keystone_is_asked_at_the_auth_url_as_given(prober: Prober, path: 
     ("status", "verdict", "reason"),
     [
         (200, UP, "HTTP 200"),
+        (202, DOWN, "HTTP 202"),
         (401, UP, "HTTP 401"),
         (403, UP, "HTTP 403"),
         (429, UP, "HTTP 429"),
         (500, DOWN, "HTTP 500: not ready"),
         (503, DOWN, "HTTP 503: not ready"),
+        (599, DOWN, "HTTP 599: not ready"),
         (404, DOWN, "HTTP 404: the host is reachable, but there is no Kubernetes API at this address"),
         (300, DOWN, "HTTP 300, a redirect, which is not followed"),
         (301, DOWN, "HTTP 301, a redirect, which is not followed"),
@@ -110,7 +116,13 @@ async def test_what_kubernetes_answers_decides(prober: Prober, status: int, verd
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"), [("", "/readyz"), ("/", "/readyz"), ("/k8s/clusters/c-1/", "/k8s/clusters/c-1/readyz")]
+    ("path", "asked"),
+    [
+        ("", "/readyz"),
+        ("/", "/readyz"),
+        ("/k8s/clusters/c-1/", "/k8s/clusters/c-1/readyz"),
+        ("/k8s/clusters/c-1//", "/k8s/clusters/c-1/readyz"),
+    ],
 )
 async def test_kubernetes_is_asked_whether_it_is_ready(prober: Prober, path: str, asked: str) -> None:
     web = Web(200, b"ok")
@@ -201,11 +213,14 @@ async def test_an_answer_is_not_unpacked(prober: Prober) -> None:
         check(await prober.probe(keystone(port)), DOWN, f"HTTP 200{NOT_KEYSTONE}")
 
 
-async def test_a_body_that_does_not_matter_is_not_waited_for(prober: Prober) -> None:
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\n")
-        await reader.read()
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
+    await reader.read()
 
-    async with serving(endless) as port:
+
+async def test_a_body_that_does_not_matter_is_not_waited_for(prober: Prober) -> None:
+    async with serving(partial(endless, status=503)) as port:
         check(await prober.probe(keystone(port)), DOWN, "HTTP 503")
+    async with serving(partial(endless, status=200)) as port:
+        check(await prober.probe(kubernetes(port)), UP, "HTTP 200")

@@ -55,17 +55,18 @@ async def test_the_status_is_compared_with_what_is_expected(
 @pytest.mark.parametrize(
     ("body", "verdict", "reason"),
     [
-        ("all is schön here".encode(), UP, "HTTP 200"),
-        (b"all is well here", DOWN, "HTTP 200, but its text lacks 'is schön'"),
-        (b"", DOWN, "HTTP 200, but its text lacks 'is schön'"),
-        (b" " * 70_000 + "is schön".encode(), DOWN, "HTTP 200, but its text lacks 'is schön'"),
+        ("all is Schön here".encode(), UP, "HTTP 200"),
+        (b"all is well here", DOWN, "HTTP 200, but its text lacks 'is Schön'"),
+        ("all is schön here".encode(), DOWN, "HTTP 200, but its text lacks 'is Schön'"),
+        (b"", DOWN, "HTTP 200, but its text lacks 'is Schön'"),
+        (b" " * 70_000 + "is Schön".encode(), DOWN, "HTTP 200, but its text lacks 'is Schön'"),
     ],
 )
 async def test_the_text_is_looked_for_in_the_beginning_of_the_body(
     prober: Prober, body: bytes, verdict: VimStatus, reason: str
 ) -> None:
     async with serving(Web(200, body)) as port:
-        check(await prober.probe(plain(port, expect_text="is schön")), verdict, reason)
+        check(await prober.probe(plain(port, expect_text="is Schön")), verdict, reason)
 
 
 async def test_a_text_is_not_looked_for_beyond_what_is_read_however_the_body_comes(prober: Prober) -> None:
@@ -82,13 +83,29 @@ async def test_a_text_is_not_looked_for_beyond_what_is_read_however_the_body_com
         check(await prober.probe(plain(port, expect_text="- ")), UP, "HTTP 200")
 
 
+@pytest.mark.parametrize(
+    ("status", "expect_text", "verdict", "reason"),
+    [(200, None, UP, "HTTP 200"), (503, "well", DOWN, "HTTP 503, but 200-299 was expected")],
+)
+async def test_a_body_in_which_nothing_is_looked_for_is_not_waited_for(
+    prober: Prober, status: int, expect_text: str | None, verdict: VimStatus, reason: str
+) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
+        await reader.read()
+
+    async with serving(endless) as port:
+        check(await prober.probe(plain(port, expect_text=expect_text)), verdict, reason)
+
+
 async def test_a_wrong_status_is_told_before_a_missing_text(prober: Prober) -> None:
     async with serving(Web(500, b"well")) as port:
         outcome = await prober.probe(plain(port, expect_text="well"))
     check(outcome, DOWN, "HTTP 500, but 200-299 was expected")
 
 
-@pytest.mark.parametrize(("path", "asked"), [("", "/"), ("/health/live", "/health/live")])
+@pytest.mark.parametrize(("path", "asked"), [("", "/"), ("/health/live", "/health/live"), ("/health/", "/health/")])
 async def test_the_auth_url_is_asked_as_given_and_any_form_is_accepted(prober: Prober, path: str, asked: str) -> None:
     web = Web(200)
     async with serving(web) as port:

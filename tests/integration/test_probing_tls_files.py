@@ -244,3 +244,57 @@ def test_files_that_are_read_when_nobody_waits_any_more_are_no_error(
         asyncio.run(begin())
     until(lambda: not any(each.name == "vimmon-tls-files" for each in threading.enumerate()))
     assert errors == []
+
+
+async def test_who_comes_when_the_time_to_read_a_file_is_over_is_told_at_once(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "READING_S", 0.1)
+    probe = secure(1, ca_file=authority.file)
+    reason = f"cannot probe: reading ca_file takes too long ({authority.file})"
+    with hanging(authority.file):
+        check(await prober.probe(probe), UNKNOWN, reason)
+        monkeypatch.setattr(tls, "READING_S", 60.0)  # for what is read from now on
+        async with asyncio.timeout(10):
+            check(await prober.probe(probe), UNKNOWN, reason)
+    await eventually(lambda: not prober._shared.contexts._readings)
+
+
+async def test_a_file_that_was_unusable_and_now_hangs_is_said_to_hang(
+    prober: Prober, authority: Authority, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe, good = secure(1, ca_file=authority.file), authority.file.read_bytes()
+    authority.file.write_text("nothing")
+    check(
+        await prober.probe(probe), UNKNOWN, f"cannot probe: ca_file holds no certificate in PEM form ({authority.file})"
+    )
+    authority.file.write_bytes(good)
+    clock.pass_a_look()
+    monkeypatch.setattr(tls, "READING_S", 0.1)
+    with hanging(authority.file):
+        check(await prober.probe(probe), UNKNOWN, f"cannot probe: reading ca_file takes too long ({authority.file})")
+    await eventually(lambda: not prober._shared.contexts._readings)
+    check(await prober.probe(probe), DOWN, "connection refused")
+
+
+async def test_a_file_that_hangs_does_not_keep_the_process(
+    prober: Prober, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "READING_S", 0.1)
+    with hanging(authority.file):
+        assert (await prober.probe(secure(1, ca_file=authority.file))).status == UNKNOWN
+        [thread] = [each for each in threading.enumerate() if each.name == "vimmon-tls-files"]
+        assert thread.daemon
+    await eventually(lambda: not prober._shared.contexts._readings)
+
+
+async def test_a_probe_cancelled_while_files_are_read_leaves_what_is_read_to_others(
+    prober: Prober, authority: Authority
+) -> None:
+    with hanging(authority.file):
+        waiting = [asyncio.ensure_future(prober.probe(secure(1, ca_file=authority.file))) for _ in range(2)]
+        await eventually(lambda: prober._shared.contexts._readings)
+        await asyncio.sleep(0)  # in which the second waits as well
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+    check(await waiting[1], DOWN, "connection refused")

@@ -45,6 +45,11 @@ async def test_of_the_time_that_was_lost_no_more_is_given_again_than_allowed(mon
             assert held_up._handle.when() - loop.time() == pytest.approx(again_s, abs=0.3)
 
 
+async def test_what_has_arrived_by_the_end_has_some_turns_until_its_conclusion_is_drawn() -> None:
+    async with Deadline(asyncio.get_running_loop().time()):
+        await turns(TURNS)
+
+
 async def test_a_little_late_is_not_late() -> None:
     async def be_late() -> None:
         async with Deadline(None) as ends:

@@ -95,6 +95,35 @@ async def test_the_thread_of_a_name_that_hangs_is_replaced_only_while_another_wa
     looking.close()
 
 
+async def test_a_name_that_got_its_thread_late_is_looked_after_when_its_own_time_is_over(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "SLOW_S", 60.0)
+    looking, later = names.lookups(1), list[tuple[Any, ...]]()
+    looking.look_up("hangs")
+    until(lambda: "hangs" in looking._began)
+    looking._began["hangs"] -= 50.0
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+        looking._look_after(looking._quick, "hangs")
+    [(left_s, *_)] = later
+    assert left_s == pytest.approx(10.0, abs=5.0)
+    looking.close()
+
+
+async def test_a_name_that_hangs_apart_from_the_others_is_looked_up_apart_again(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "SLOW_S", 0.0)  # none is quick
+    looking = names.lookups(1)
+    looking._finish(looking._quick, "a", FOUND, True)
+    names.finished.clear()
+    await looked_up(looking, names, "a")
+    assert (looking._quick.threads, looking._slow.threads) == (0, 1)
+    assert list(looking._hangs) == ["a"]
+    looking.close()
+
+
 async def test_without_another_thread_those_that_there_are_will_do(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
