@@ -100,13 +100,14 @@ async def test_a_name_that_got_its_thread_late_is_looked_after_when_its_own_time
 ) -> None:
     monkeypatch.setattr(lookups, "SLOW_S", 60.0)
     looking, later = names.lookups(1), list[tuple[Any, ...]]()
-    looking.look_up("hangs")
-    until(lambda: "hangs" in looking._began)
-    looking._began["hangs"] -= 50.0
     with monkeypatch.context() as patch:
         patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+        looking.look_up("hangs")
+        until(lambda: "hangs" in looking._began)
+        looking._began["hangs"] -= 50.0
         looking._look_after(looking._quick, "hangs")
-    [(left_s, *_)] = later
+    [(at_first_s, *_), (left_s, *_)] = later
+    assert at_first_s == 60.0
     assert left_s == pytest.approx(10.0, abs=5.0)
     looking.close()
 
