@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 
@@ -16,6 +15,7 @@ from tests.support.servers import (
     Handler,
     Web,
     check,
+    endless,
     hang_up,
     keystone,
     kubernetes,
@@ -213,14 +213,8 @@ async def test_an_answer_is_not_unpacked(prober: Prober) -> None:
         check(await prober.probe(keystone(port)), DOWN, f"HTTP 200{NOT_KEYSTONE}")
 
 
-async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
-    await reader.read()
-
-
 async def test_a_body_that_does_not_matter_is_not_waited_for(prober: Prober) -> None:
-    async with serving(partial(endless, status=503)) as port:
+    async with serving(endless(503)) as port:
         check(await prober.probe(keystone(port)), DOWN, "HTTP 503")
-    async with serving(partial(endless, status=200)) as port:
+    async with serving(endless(200)) as port:
         check(await prober.probe(kubernetes(port)), UP, "HTTP 200")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.servers import DOWN, UP, VERSIONS, Handler, Web, check, keystone, new_prober, raw, serving
+from tests.support.servers import DOWN, UP, VERSIONS, Handler, Web, check, endless, keystone, new_prober, raw, serving
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.http import BODY_MAX
 from vimmon.probes import HttpProbe, probe_for
@@ -90,12 +90,7 @@ async def test_a_text_is_not_looked_for_beyond_what_is_read_however_the_body_com
 async def test_a_body_in_which_nothing_is_looked_for_is_not_waited_for(
     prober: Prober, status: int, expect_text: str | None, verdict: VimStatus, reason: str
 ) -> None:
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
-        await reader.read()
-
-    async with serving(endless) as port:
+    async with serving(endless(status)) as port:
         check(await prober.probe(plain(port, expect_text=expect_text)), verdict, reason)
 
 

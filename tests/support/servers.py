@@ -43,6 +43,17 @@ def new_prober(
     return Prober(concurrency=concurrency, handshakes=handshakes, resolver=resolver, clock=clock)
 
 
+def endless(status: int) -> Handler:
+    """One that begins an answer, and never gives its body."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 1000\r\n\r\n" % status)
+        await reader.read()
+
+    return answer
+
+
 @contextlib.asynccontextmanager
 async def serving(handler: Handler, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """The port of a server, which is gone afterwards with all its connections."""

@@ -112,6 +112,19 @@ async def test_a_name_that_got_its_thread_late_is_looked_after_when_its_own_time
     looking.close()
 
 
+async def test_a_name_that_hangs_while_too_many_are_stuck_is_looked_after_again(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "STUCK_MAX", 0)
+    looking, later = names.lookups(1), list[tuple[Any, ...]]()
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+        hang(looking, "hangs", looking._quick)
+    assert [after_s for after_s, *_ in later] == [lookups.SLOW_S] * 2
+    assert looking._quick.threads == 1
+    looking.close()
+
+
 async def test_a_name_that_hangs_apart_from_the_others_is_looked_up_apart_again(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:

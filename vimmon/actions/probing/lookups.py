@@ -67,9 +67,12 @@ class Lookups:
             return
         with self._lock:
             left_s = SLOW_S - (time.monotonic() - self._began[name]) if name in self._began else SLOW_S
-            stuck = left_s <= 0 and lane is self._quick and len(self._stuck) < STUCK_MAX
+            hangs = left_s <= 0 and lane is self._quick
+            stuck = hangs and len(self._stuck) < STUCK_MAX
             if stuck:
                 self._stuck.add(name)
+        if hangs and not stuck:
+            left_s = SLOW_S  # too many are stuck now: some may come back before this one does
         if left_s > 0:
             self._loop.call_later(left_s, self._look_after, lane, name)
         elif stuck:
