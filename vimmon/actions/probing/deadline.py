@@ -9,7 +9,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-TURNS = 8  # an HTTP answer takes three
+TURNS = 8  # more than an HTTP answer takes
 LATE_S = 0.1
 AGAIN_MAX_S = 5.0
 
