@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ async def looked_up(looking: Lookups, names: Names, name: str) -> None:
     await eventually(lambda: name in names.finished)
 
 
+@contextmanager
+def timers_of(looking: Lookups) -> Iterator[list[tuple[Any, ...]]]:
+    """Those that it sets inside, which never come."""
+    later: list[tuple[Any, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+        yield later
+
+
 async def test_one_name_after_the_other_takes_one_thread_that_does_not_keep_the_process(names: Names) -> None:
     before, looking = workers(), names.lookups(8)
     for name in ("a", "b", "c"):
@@ -63,9 +73,8 @@ async def test_one_name_after_the_other_takes_one_thread_that_does_not_keep_the_
 async def test_nobody_looks_after_a_name_that_is_found(names: Names) -> None:
     looking = names.lookups(1)
     await looked_up(looking, names, "a")
-    later: list[object] = []
-    looking._loop = type("Loop", (), {"call_later": lambda _, *said: later.append(said)})()
-    looking._look_after(looking._quick, "a")
+    with timers_of(looking) as later:
+        looking._look_after(looking._quick, "a")
     assert later == []
     looking.close()
 
@@ -99,9 +108,8 @@ async def test_a_name_that_got_its_thread_late_is_looked_after_when_its_own_time
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookups, "SLOW_S", 60.0)
-    looking, later = names.lookups(1), list[tuple[Any, ...]]()
-    with monkeypatch.context() as patch:
-        patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+    looking = names.lookups(1)
+    with timers_of(looking) as later:
         looking.look_up("hangs")
         until(lambda: "hangs" in looking._began)
         looking._began["hangs"] -= 50.0
@@ -116,9 +124,8 @@ async def test_a_name_that_hangs_while_too_many_are_stuck_is_looked_after_again(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookups, "STUCK_MAX", 0)
-    looking, later = names.lookups(1), list[tuple[Any, ...]]()
-    with monkeypatch.context() as patch:
-        patch.setattr(looking, "_loop", type("Loop", (), {"call_later": lambda _, *said: later.append(said)})())
+    looking = names.lookups(1)
+    with timers_of(looking) as later:
         hang(looking, "hangs", looking._quick)
     assert [after_s for after_s, *_ in later] == [lookups.SLOW_S] * 2
     assert looking._quick.threads == 1
