@@ -41,7 +41,7 @@ class Measured(Host):
 
         async def noted_due() -> Any:
             found = await due()
-            self._note("check", [self._checks.late_s] * len(found))
+            self._note("check", [self._checks.late_s] * self._checks.read)
             return found
 
         self._metrics.began = noted_began  # type: ignore[method-assign]  # to look over its shoulder

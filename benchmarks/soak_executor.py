@@ -24,12 +24,13 @@ ONE_IN = 10  # those of a slot are late together
 
 
 class Soaked:
-    """A host whose metrics note how many probes were started, and how late, in ms: of one in ten."""
+    """A host whose metrics note how many probes were started, and how late, in ms: of one in ten. What that costs is in
+    the figures of the host: it is kept as it comes, and counted when it is asked for."""
 
     def __init__(self, host: Host, prober: Prober) -> None:
         self._host = host
         self._prober = prober
-        self._late: Counter[int] = Counter()
+        self._late_s: list[float] = []
         self._queued = 0
         self._started = 0
         metrics = host._metrics
@@ -38,8 +39,9 @@ class Soaked:
         def noted(late_s: list[float]) -> None:
             began(late_s)
             self._started += len(late_s)
-            self._late.update([int(lag_s * 1000) for lag_s in late_s[::ONE_IN]])
-            self._queued = max(self._queued, prober.waiting)
+            self._late_s += late_s[::ONE_IN]
+            if waiting := prober.waiting:
+                self._queued = max(self._queued, waiting)
 
         metrics.began = noted  # type: ignore[method-assign,assignment]  # to look over its shoulder
 
@@ -53,7 +55,7 @@ class Soaked:
 
     def begin(self) -> dict[str, Any]:
         """From now on is counted."""
-        self._late.clear()
+        self._late_s.clear()
         self._queued = self._started = 0
         return {}
 
@@ -70,7 +72,7 @@ class Soaked:
                 ended[vim_id] > 1.1 * one.assignment.probe.interval_s + one.assignment.probe.timeout_s
                 for vim_id, one in monitors.items()
             ),
-            "late_ms": sorted(self._late.items()),
+            "late_ms": sorted(Counter(int(lag_s * 1000) for lag_s in self._late_s).items()),
             "started": self._started,
             "queued": self._queued,
         }

@@ -56,6 +56,9 @@ class ScriptedProber:
     def asker(self, *_: object) -> None:
         """Nobody is asked by icmp."""
 
+    def read_replies(self) -> None:
+        """So nobody has replied."""
+
     def probe(self, probe: Probe, trace: Trace | None = None) -> Awaitable[Outcome]:
         self.asked[probe.auth_url] += 1
         if probe.auth_url in self.hang or "*" in self.hang:
@@ -119,6 +122,8 @@ async def hosting(
     task = asyncio.create_task(host.run())
     yield host
     assert not task.done(), task
+    for vim_id, lease in host._checks._leases.items():
+        assert host._monitors[vim_id].knows(lease, host._checks._statuses[vim_id]), "it would have to be looked at"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await client.aclose()

@@ -201,6 +201,25 @@ async def test_what_somebody_else_wrote_of_a_vim_whose_replies_are_only_counted_
         assert told == []
 
 
+async def test_what_redis_says_is_looked_at_again_when_something_may_follow_from_it(
+    host: Host, conductor: Conductor, prober: ScriptedProber
+) -> None:
+    vim = await watched(host, conductor)
+
+    async def expects(status: str) -> None:
+        await eventually(lambda: (host._checks._statuses.get(vim.id) or b"").startswith(status.encode()))
+
+    await expects("1:1:REACHABLE:")
+    prober.scripts[of(vim)] = DOWN
+    await conductor.says(vim, VimStatus.UNREACHABLE)
+    assert vim.id not in host._checks._leases
+    del prober.scripts[of(vim)]
+    await expects("1:3:REACHABLE:")
+    host._let_go(host._monitors[vim.id], why="the test wants it")
+    assert not host._checks._leases
+    assert not host._checks._statuses
+
+
 async def test_what_was_counted_before_a_bug_does_not_count_after_it(
     redis_server: RedisServer, redis: Redis, conductor: Conductor
 ) -> None:

@@ -355,7 +355,9 @@ def test_an_unusable_input_is_refused_by_name_and_with_a_remedy(field: str, valu
 def test_what_it_knows_is_known_at_first_sight() -> None:
     mine = watching()
     assert mine.knows(raw(HELD), raw(committed()))
-    mine.observe(DOWN)  # one is nothing
+    mine.observe(DOWN)  # one is nothing, but the next may be something
+    assert not mine.knows(raw(HELD), raw(committed()))
+    mine.observe(UP)
     assert mine.knows(raw(HELD), raw(committed()))
 
 
@@ -425,11 +427,13 @@ def test_what_was_known_at_first_sight_ends_the_checks_in_vain() -> None:
 
 @dataclass
 class Part:
-    """A monitor and its caller: the newest that it said, under the id that an answer must have."""
+    """A monitor and its caller: the newest that it said, under the id that an answer must have. `expects`: the values
+    of its keys that nothing follows from, as a host keeps them."""
 
     monitor: Monitor
     pending: tuple[int, UpdateVim] | None = None
     left: Left | None = None
+    expects: tuple[bytes | None, bytes | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -471,6 +475,8 @@ class World(RuleBasedStateMachine):
         return self.parts[-1] if self.row.action_id is not None else None
 
     def act(self, part: Part, conclusion: UpdateVim | Left | None) -> None:
+        if conclusion is not None or not part.monitor.settled:
+            part.expects = None
         if isinstance(conclusion, Left):
             assert part is not self.wanted, f"the wanted monitor left: {conclusion}"
             part.left, part.pending = conclusion, None
@@ -558,6 +564,14 @@ class World(RuleBasedStateMachine):
                 short.observe_again(UP.reason)
                 assert usual == short
 
+    @invariant()
+    def what_nothing_followed_from_is_still_so(self) -> None:
+        for part in self.parts:
+            if part.expects is not None and part.left is None:
+                expecting = replace(part.monitor)
+                assert expecting.knows(*part.expects)
+                assert expecting == part.monitor
+
     @rule(which=WHICH)
     def lose_a_call(self, which: int) -> None:
         if self.calls:
@@ -577,6 +591,8 @@ class World(RuleBasedStateMachine):
             known = at_first_sight.knows(lease, status)
             concluded = mine.read(lease, status)
             assert not known or (concluded is None and mine == at_first_sight), "it knew, and there was something to it"
+            if known:
+                part.expects = lease, status
             self.act(part, concluded)
 
     @rule(lower=st.integers(min_value=1, max_value=7), kind=st.sampled_from(["missing", "old", "another"]))

@@ -201,7 +201,11 @@ class Host:
         monitors = self._monitors
         for vim_id, lease, status in await self._checks.due():
             monitor = monitors.get(vim_id)
-            if monitor is not None and not monitor.knows(lease, status):
+            if monitor is None:
+                continue
+            if monitor.knows(lease, status):
+                self._checks.expect(vim_id, lease, status)
+            else:
                 self._conclude(monitor, monitor.read, lease, status)
 
     def _conclude(self, monitor: Monitor, think: Callable[P, Conclusion], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -232,4 +236,7 @@ class Host:
         if conclusion is not None:
             self._metrics.said(conclusion)
             self._caller.say(conclusion)
-        self._rounds.settle(monitor.assignment.vim_id, settled=monitor.settled)
+        settled = monitor.settled
+        if conclusion is not None or not settled:
+            self._checks.expect_nothing(monitor.assignment.vim_id)
+        self._rounds.settle(monitor.assignment.vim_id, settled=settled)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vimmon.actions.suspicion import Doubt
 from vimmon.errors import InvalidInput
-from vimmon.health import REACHED, Health, observe, reached
+from vimmon.health import Health, observe, reached
 from vimmon.lease.model import LEAP_MAX, CommittedStatus, Lease, Verdict, judge, lease_text, parse_lease, parse_status
 from vimmon.messages import BAD_ACTION, Answer, UpdateVim, update_of
 from vimmon.probes import Outcome, Probe, parse_probe
@@ -74,7 +74,6 @@ class Monitor:
     failed: bool = False
     doubt: Doubt | None = None
     checks_in_vain: int = 0
-    _texts: tuple[CommittedStatus, bytes, bytes] | None = field(default=None, compare=False, repr=False)
 
     @property
     def settled(self) -> bool:
@@ -130,17 +129,13 @@ class Monitor:
         return self._say_anew() if news else None  # an answer that tells nothing new: not again before the next probe
 
     def knows(self, lease: bytes | None, status: bytes | None) -> bool:
-        """Told the values of its lease key and its status key: whether nothing follows from them. So it is almost
-        always: they say what was acknowledged, and the VIM is REACHABLE still. False: `read` them."""
-        acknowledged = self.acknowledged
-        if acknowledged is None or self.said is not None or self.health.status is not REACHED:
+        """Told the values of its lease key and its status key: whether nothing follows from them, now and as long as
+        it has nothing to say and is `settled`. So it is almost always: they say what was acknowledged, and the VIM is
+        REACHABLE still. False: `read` them."""
+        mine, acknowledged = self.assignment, self.acknowledged
+        if acknowledged is None or self.said is not None or not self.settled:
             return False
-        texts = self._texts
-        if texts is None or texts[0] is not acknowledged:
-            mine = self.assignment
-            texts = acknowledged, lease_text(mine.generation, mine.action_id).encode(), str(acknowledged).encode()
-            self._texts = texts
-        if texts[1] != lease or texts[2] != status:
+        if lease != lease_text(mine.generation, mine.action_id).encode() or status != str(acknowledged).encode():
             return False
         self.checks_in_vain = 0
         return True

@@ -95,6 +95,10 @@ class Prober:
         self._shared.echo.send(peers if taken == len(peers) else peers[:taken])
         return peers[taken:]
 
+    def read_replies(self) -> None:
+        """Of near hosts, which have replied before all others were asked: the loop would have to wake for them."""
+        self._shared.echo.read()
+
     async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:
         """What the VIM answers. The timeout begins when the probe's turn has come. May be cancelled at any time.
 

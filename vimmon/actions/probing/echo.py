@@ -88,6 +88,11 @@ class Echo:
                 for peer, why in reversed(failed):
                     telling.callback(peer.fail, why)
 
+    def read(self) -> None:
+        """Tells of the replies that have come already. The loop tells of all, but has to wake for it."""
+        for current in (*self._current.values(), *self._current6.values()):
+            current.socket.read()
+
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):
             each.close()
