@@ -44,7 +44,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, settled: bool) -> AsyncIterator[Bench]:
+async def bench(*, settled: bool, probe: IcmpProbe = PROBE) -> AsyncIterator[Bench]:
     async with Prober() as prober:
         loop = asyncio.get_running_loop()
         suspicion, metrics = Suspicion(lasting_s=120), Metrics(prober, loop.time)
@@ -60,7 +60,7 @@ async def bench(*, settled: bool) -> AsyncIterator[Bench]:
             ended=lambda _, outcome: ended.append(outcome),
         )
         suspicion.saw("v", True, loop.time())
-        rounds.add("v", PROBE)
+        rounds.add("v", probe)
         rounds.settle("v", settled=settled)
 
         async def turn() -> None:
@@ -184,7 +184,45 @@ async def test_what_one_reply_leads_to_holds_for_those_that_were_read_with_it(
             rounds._wheel.fire = lambda now: ([], [])  # type: ignore[method-assign]
             await eventually(lambda: told)
             assert told == told_of
+            rounds._tell_counts()
             assert set(it.presence._seen) == counted
+
+    await in_own_network(test)
+
+
+async def test_what_was_counted_of_a_vim_that_went_is_not_told_later() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            await eventually(lambda: it.rounds._seen)
+            it.rounds.remove("v")
+            it.presence._seen.clear()
+            await it.rounds.turn(lambda: None)
+            assert not it.presence._seen
+
+    await in_own_network(test)
+
+
+async def test_replies_of_near_hosts_are_read_in_the_slot_in_which_they_were_asked() -> None:
+    """The loop is not told of them, and nobody's time is over soon."""
+
+    async def test() -> None:
+        async with bench(settled=True, probe=PROBE.model_copy(update={"timeout_s": 60.0})) as it:
+            await eventually(lambda: it.reached)
+            (current,) = it.rounds._prober._shared.echo._current.values()
+            asyncio.get_running_loop().remove_reader(current.socket._socket)
+            reached = it.reached
+            await eventually(lambda: it.reached > reached + 2)
+            assert it.ended == []
+
+    await in_own_network(test)
+
+
+async def test_where_nobody_is_asked_by_icmp_nothing_is_counted_of_it() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            it.rounds.remove("v")
+            await it.rounds.turn(lambda: None)
+            assert it.metrics.fields(None)["answers"] == b"{}"
 
     await in_own_network(test)
 

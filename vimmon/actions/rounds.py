@@ -1,7 +1,9 @@
 """Has each VIM probed when its time has come, one probe of each at a time, and tells what was found.
 
 VIMs that are asked by icmp, at addresses that are known, are asked together and without tasks; and as long as they
-reply as before, and nobody is in doubt, that is counted and no more. So an executor that holds thousands has time left.
+reply as before, and nobody is in doubt, that is counted and no more, and told to who keeps the figures once in a turn.
+So an executor that holds thousands has time left: between two slots its code leaves the processor's cache, and each
+further function that is called in a slot costs as much as some probes.
 """
 
 import asyncio
@@ -68,6 +70,9 @@ class Rounds:
         self._running = Running()
         self._watched: dict[str, _Watched] = {}
         self._wanted: list[str] | None = None  # who is to be asked as soon as those that are due have been asked
+        self._late_s: list[float] = []  # these are yet to be told: how late probes began
+        self._took_s: list[float] = []  # how long replies took that were only counted
+        self._seen: list[tuple[list[str], float]] = []  # from whom they came, and when
 
     @property
     def running(self) -> bool:
@@ -80,6 +85,7 @@ class Rounds:
         self._wheel.put(watched, self._clock(), soon=True)
 
     def remove(self, vim_id: str) -> None:
+        self._tell_counts()  # nobody is told of it when it is gone
         watched = self._watched.pop(vim_id)
         self._wheel.remove(vim_id)
         self._running.cancel(vim_id)
@@ -108,7 +114,7 @@ class Rounds:
 
     async def turn(self, slot: Callable[[], None]) -> None:
         """Has `slot` called when each slot of the wheel begins, SLOTS_A_TURN times; raises what it raises. By timers:
-        to wake a task for each slot would cost as much as some probes."""
+        to wake a task for each slot would cost as much as some probes. Then tells what was counted meanwhile."""
         ended: asyncio.Future[None] = self._loop.create_future()
         timer: asyncio.TimerHandle
         left = SLOTS_A_TURN
@@ -131,6 +137,16 @@ class Rounds:
             await ended
         finally:
             timer.cancel()
+            self._tell_counts()
+
+    def _tell_counts(self) -> None:
+        self._metrics.began(self._late_s)
+        if self._took_s:
+            self._metrics.saw_again("icmp", self._took_s)
+        for vim_ids, at in self._seen:
+            self._presence.saw(vim_ids, at)
+        for told in (self._late_s, self._took_s, self._seen):
+            told.clear()
 
     def _next_slot(self) -> float:
         now = self._clock()
@@ -142,7 +158,7 @@ class Rounds:
         due = cast(list[_Watched], fired)  # nothing else is put into this wheel
         if alone:
             due, late_s = self._some_of(due, late_s)
-        self._metrics.began(late_s)
+        self._late_s += late_s
         wanted: list[str] = []
         self._wanted = wanted
         try:
@@ -228,8 +244,8 @@ class Rounds:
                 calm = self._suspicion.calm
         if again:
             self._suspicion.reached_again(again)
-            self._metrics.saw_again("icmp", took_s)
-            self._presence.saw(again, at)
+            self._took_s += took_s
+            self._seen.append((again, at))
 
     def _failed(self, peer: Peer, why: Exception | None) -> None:
         if why is None or isinstance(why, OSError | Trouble):
