@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 
 NOWHERE = -1
+SOON_GAP_S = 0.001  # of those that are to fire soon: beyond a thousand a second they are spread
 
 
 @dataclass(slots=True, eq=False)
@@ -45,11 +46,13 @@ class Wheel:
     def __init__(
         self, *, rng: random.Random, slot_s: float = 0.05, slots: int = 1024, jitter: float = 0.05, soon_s: float = 1.0
     ) -> None:
-        """`jitter` is a share of the interval, in both directions; `soon_s` is what `soon=True` is spread over."""
+        """`jitter` is a share of the interval, in both directions; `soon_s` is what `soon=True` is spread over when
+        thousands come at once."""
         self._rng = rng
         self._slot_s = slot_s
         self._jitter = jitter
         self._soon_s = soon_s
+        self._crowded_until = -math.inf  # by those that were to fire soon, one in each gap
         # What an entry's `tick` does not lead to is left over, from before it was removed or placed anew.
         self._slots: list[list[Entry]] = [[] for _ in range(slots)]
         self._entries: dict[str, Entry] = {}
@@ -62,8 +65,9 @@ class Wheel:
         return key in self._entries
 
     def add(self, key: str, interval_s: float, now: float, *, soon: bool = False) -> None:
-        """Fire `key` every `interval_s`, first within one interval from now; `soon`: first within `soon_s`, or one
-        interval if that is shorter, and from then on the key's own grid. A key that is there already begins anew."""
+        """Fire `key` every `interval_s`, first within one interval from now; `soon`: first at once, or, of thousands,
+        within `soon_s`, or one interval if that is shorter, and from then on the key's own grid. A key that is there
+        already begins anew."""
         self.put(Entry(key, interval_s), now, soon=soon)
 
     def put(self, entry: Entry, now: float, *, soon: bool = False) -> None:
@@ -72,7 +76,8 @@ class Wheel:
         self.remove(key)
         self._entries[key] = entry
         if soon:
-            due_s = now + self._rng.random() * min(self._soon_s, interval_s)
+            self._crowded_until = max(self._crowded_until, now) + SOON_GAP_S
+            due_s = now + self._rng.random() * min(self._crowded_until - now, self._soon_s, interval_s)
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
             self._place(entry, due_s, now)
         else:
