@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # its type hints are a package of their own
 import pytest
 from keystoneauth1.session import Session
+from mistralclient.api.base import APIException
 from mistralclient.api.client import client
 from mistralclient.api.v2.client import Client
 
@@ -16,6 +17,8 @@ from tests.support.services import postgres_missing, rabbitmq_missing
 from tests.support.strict import require
 from vimmon.embedded.mistral import MistralServer
 from vimmon.embedded.process import ServerDidNotStart
+from vimmon.mistral.client import MistralClient
+from vimmon.settings import Settings
 
 WORKFLOW = """
 version: '2.0'
@@ -35,6 +38,15 @@ watch:
   tasks:
     for_ever:
       action: std.async_noop
+"""
+
+UNUSUAL = """
+version: '2.0'
+{name}:
+  tasks:
+    nothing:
+      action: std.noop
+      wish: that nobody looks
 """
 
 
@@ -72,6 +84,18 @@ def greet(url: str, whom: str) -> tuple[str, str]:
 def test_the_embedded_mistral_runs_a_workflow(embedded: MistralServer) -> None:
     state, output = greet(embedded.url, "Osaka")
     assert (state, '"said": "hello Osaka"' in output) == ("SUCCESS", True)
+
+
+def test_workflows_of_vimmon_are_not_validated_and_those_of_others_are(
+    embedded: MistralServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vimmon.mistral.client.definition", lambda *_: UNUSUAL.format(name="vimmon.tokyo"))
+    MistralClient(Settings(mistral_url=embedded.url), environ={}).ensure_workflow("tokyo", "here", new=True)
+    mistral = connect(embedded.url)
+    assert mistral.workflows.get("vimmon.tokyo").scope == "private"
+    with pytest.raises(APIException) as refused:
+        mistral.workflows.create(UNUSUAL.format(name="theirs"))
+    assert refused.value.error_code == 400
 
 
 def test_a_port_that_another_mistral_has_is_named_in_the_error(embedded: MistralServer, tmp_path: Path) -> None:

@@ -38,10 +38,21 @@ class MistralClient:
         with _understood():
             if new or _absent_is_none(lambda: self._client.workflows.get(workflow_name(vim_id))) is None:
                 try:
-                    self._client.workflows.create(definition(vim_id, installation))
+                    self._create_workflow(definition(vim_id, installation))
                 except APIException as error:
                     if error.error_code != CONFLICT:  # somebody else was quicker
                         raise
+
+    def _create_workflow(self, text: str) -> None:
+        # The library's own create() cannot ask that it is not validated, which takes an API 240 of 250 ms.
+        self._client.workflows._create(
+            "/workflows?scope=private&namespace=&skip_validation",
+            text,
+            response_key="workflows",
+            dump_json=False,
+            headers={"content-type": "text/plain"},
+            is_iter_resp=True,
+        )
 
     def start(self, vim_id: str, execution_id: str, workflow_input: Mapping[str, Any]) -> str:
         """Executes the VIM's workflow under the given id; a second try gets the first one back. Returns the id."""
