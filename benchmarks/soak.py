@@ -49,7 +49,8 @@ HEADINGS = (
 @dataclass(frozen=True)
 class Soak:
     """One run. `lag_*` is how late probes were started, as far as the wheel knows; `queued`, how many of them at most
-    waited for their turn then. `false_changes`: rows of the history, and VIMs, that are not REACHABLE."""
+    waited for their turn, looked at once a second. `false_changes`: rows of the history, and VIMs, that are not
+    REACHABLE."""
 
     per_s: float
     cpu_percent: float

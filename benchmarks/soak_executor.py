@@ -55,6 +55,7 @@ class Soaked:
 
     def begin(self) -> dict[str, Any]:
         """From now on is counted."""
+        self._host._rounds.tell_counts()
         self._late_s.clear()
         self._queued = self._started = 0
         return {}
@@ -62,6 +63,7 @@ class Soaked:
     def tell(self) -> dict[str, Any]:
         """`acknowledged`: of how many it is REACHABLE that the conductor has; `stale`: of how many the last probe ended
         longer ago than an interval, with its jitter, and a timeout."""
+        self._host._rounds.tell_counts()
         now = asyncio.get_running_loop().time()
         monitors, seen = self._host._monitors, self._host._presence._seen
         ended = {vim_id: now - seen[vim_id] for vim_id in monitors}

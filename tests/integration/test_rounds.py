@@ -184,7 +184,7 @@ async def test_what_one_reply_leads_to_holds_for_those_that_were_read_with_it(
             rounds._wheel.fire = lambda now: ([], [])  # type: ignore[method-assign]
             await eventually(lambda: told)
             assert told == told_of
-            rounds._tell_counts()
+            rounds.tell_counts()
             assert set(it.presence._seen) == counted
 
     await in_own_network(test)
@@ -202,17 +202,46 @@ async def test_what_was_counted_of_a_vim_that_went_is_not_told_later() -> None:
     await in_own_network(test)
 
 
-async def test_replies_of_near_hosts_are_read_in_the_slot_in_which_they_were_asked() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_replies_of_near_hosts_are_read_in_the_slot_in_which_they_were_asked(host: str) -> None:
     """The loop is not told of them, and nobody's time is over soon."""
 
     async def test() -> None:
-        async with bench(settled=True, probe=PROBE.model_copy(update={"timeout_s": 60.0})) as it:
+        probe = IcmpProbe(auth_url=f"http://{host}:5000", interval_s=0.1, timeout_s=60)
+        async with bench(settled=True, probe=probe) as it:
             await eventually(lambda: it.reached)
-            (current,) = it.rounds._prober._shared.echo._current.values()
+            echo = it.rounds._prober._shared.echo
+            (current,) = (*echo._current.values(), *echo._current6.values())
             asyncio.get_running_loop().remove_reader(current.socket._socket)
             reached = it.reached
             await eventually(lambda: it.reached > reached + 2)
             assert it.ended == []
+
+    await in_own_network(test)
+
+
+async def test_what_was_counted_is_told_once_also_when_a_slot_has_a_bug() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            rounds, metrics = it.rounds, it.metrics
+
+            def counted() -> tuple[int, int]:
+                return sum(metrics._late.spread().counts), sum(metrics._answers["icmp"].spread().counts)
+
+            def bug() -> None:
+                raise ValueError("a bug")
+
+            await eventually(lambda: it.reached >= 3)
+            rounds._wheel.fire = lambda now: ([], [])  # type: ignore[method-assign]
+            await eventually(lambda: not rounds.running)
+            rounds.tell_counts()
+            before = counted()
+            rounds.tell_counts()
+            assert counted() == before
+            rounds._late_s.append(0.1)
+            with pytest.raises(ValueError, match="a bug"):
+                await rounds.turn(bug)
+            assert counted() == (before[0] + 1, before[1])
 
     await in_own_network(test)
 

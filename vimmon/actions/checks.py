@@ -41,7 +41,7 @@ class Checks:
         self._owed: set[str] = set()  # until Redis has answered for them
         self._leases: dict[str, Value] = {}  # what is expected
         self._statuses: dict[str, Value] = {}
-        self.late_s = 0.0  # how long after the beginning of its slot the last answer came
+        self.late_s = 0.0  # how long after the beginning of its slot all that was due in it had been answered
         self.read = 0  # how many VIMs it was about
 
     @property

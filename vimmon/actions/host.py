@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec
 
 from redis.asyncio import Redis
@@ -81,7 +81,7 @@ class Host:
             self._keys,
             executor_id,
             self._held,
-            self._metrics.fields,
+            self._figures,
             beat_s=settings.executor_beat_s,
             ttl_s=settings.executor_ttl_s,
             seen_s=settings.check_interval_s,
@@ -160,6 +160,10 @@ class Host:
     def _begin_slot(self) -> None:
         self._suspect()
         self._rounds.begin(alone=self._presence.silent_s > self._alone_after_s)
+
+    def _figures(self, oldest_check_s: float | None) -> Mapping[str, bytes]:
+        self._rounds.tell_counts()
+        return self._metrics.fields(oldest_check_s)
 
     def _probe_of(self, vim_id: str) -> Probe | None:
         return monitor.assignment.probe if (monitor := self._monitors.get(vim_id)) else None

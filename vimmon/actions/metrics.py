@@ -17,7 +17,7 @@ REACHED = VimStatus.REACHABLE
 
 
 class Metrics:
-    """Told of everything as it happens. Of one probe that costs less than a microsecond."""
+    """Told of everything as it happens, or a little later. Of one probe that costs less than a microsecond."""
 
     def __init__(self, prober: Prober, clock: Callable[[], float]) -> None:
         self._prober = prober

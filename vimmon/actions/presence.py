@@ -90,7 +90,7 @@ class Presence:
         self._wake.set()
 
     def saw(self, vim_ids: Iterable[str], at: float) -> None:
-        """A probe of each of these VIMs has ended just now, in the loop's time."""
+        """A probe of each of these VIMs has ended then, in the loop's time, a second ago at most."""
         self._seen.update(dict.fromkeys(vim_ids, at))
 
     async def run(self) -> None:

@@ -85,7 +85,7 @@ class Rounds:
         self._wheel.put(watched, self._clock(), soon=True)
 
     def remove(self, vim_id: str) -> None:
-        self._tell_counts()  # nobody is told of it when it is gone
+        self.tell_counts()  # nobody is told of it when it is gone
         watched = self._watched.pop(vim_id)
         self._wheel.remove(vim_id)
         self._running.cancel(vim_id)
@@ -137,16 +137,18 @@ class Rounds:
             await ended
         finally:
             timer.cancel()
-            self._tell_counts()
+            self.tell_counts()
 
-    def _tell_counts(self) -> None:
-        self._metrics.began(self._late_s)
-        if self._took_s:
-            self._metrics.saw_again("icmp", self._took_s)
-        for vim_ids, at in self._seen:
+    def tell_counts(self) -> None:
+        """Tells metrics and presence what was counted since this was last done: at the end of each turn, and when the
+        figures are wanted."""
+        late_s, took_s, seen = self._late_s, self._took_s, self._seen
+        self._late_s, self._took_s, self._seen = [], [], []
+        self._metrics.began(late_s)
+        if took_s:
+            self._metrics.saw_again("icmp", took_s)
+        for vim_ids, at in seen:
             self._presence.saw(vim_ids, at)
-        for told in (self._late_s, self._took_s, self._seen):
-            told.clear()
 
     def _next_slot(self) -> float:
         now = self._clock()

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 NOWHERE = -1
-SOON_GAP_S = 0.001  # of those that are to fire soon: beyond a thousand a second they are spread
+SOON_GAP_S = 0.001  # over so much more each that is to fire soon spreads those that come with it
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +52,7 @@ class Wheel:
         self._slot_s = slot_s
         self._jitter = jitter
         self._soon_s = soon_s
-        self._crowded_until = -math.inf  # by those that were to fire soon, one in each gap
+        self._crowded_until = -math.inf  # by those that were to fire soon
         # What an entry's `tick` does not lead to is left over, from before it was removed or placed anew.
         self._slots: list[list[Entry]] = [[] for _ in range(slots)]
         self._entries: dict[str, Entry] = {}
@@ -76,8 +76,8 @@ class Wheel:
         self.remove(key)
         self._entries[key] = entry
         if soon:
-            self._crowded_until = max(self._crowded_until, now) + SOON_GAP_S
-            due_s = now + self._rng.random() * min(self._crowded_until - now, self._soon_s, interval_s)
+            self._crowded_until = min(max(self._crowded_until, now) + SOON_GAP_S, now + self._soon_s)
+            due_s = now + self._rng.random() * min(self._crowded_until - now, interval_s)
             entry.base_s = self._on_grid(entry, due_s + interval_s / 2) - interval_s
             self._place(entry, due_s, now)
         else:

@@ -90,8 +90,9 @@ class Echo:
 
     def read(self) -> None:
         """Tells of the replies that have come already. The loop tells of all, but has to wake for it."""
-        for current in (*self._current.values(), *self._current6.values()):
-            current.socket.read()
+        for current in (self._current.get(None), self._current6.get(None)):
+            if current is not None and current.socket.waiting:
+                current.socket.read(woken=False)
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):

@@ -106,13 +106,14 @@ class EchoSocket:
         peer.cancel()
         raise refused(why)
 
-    def read(self) -> bool:
-        """Hands out what has come, up to VOLLEYS_A_READ. Whether there may be more."""
+    def read(self, *, woken: bool = True) -> bool:
+        """Hands out what has come, up to VOLLEYS_A_READ. Whether there may be more. `woken`: something has come, and be
+        it an error."""
         for number in range(VOLLEYS_A_READ):
             try:
                 count, came = self._volleys.receive()
             except (BlockingIOError, InterruptedError):
-                if not number:  # then it was an error that woke us
+                if woken and not number:  # then it was an error that woke us
                     self._read_errors()
                 return False
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
