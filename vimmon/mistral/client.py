@@ -44,7 +44,7 @@ class MistralClient:
                         raise
 
     def _create_workflow(self, text: str) -> None:
-        # The library's own create() cannot ask that it is not validated, which takes an API 240 of 250 ms.
+        # The library's own create() cannot ask that it is not validated, which takes an API 0.24 s.
         self._client.workflows._create(
             "/workflows?scope=private&namespace=&skip_validation",
             text,
