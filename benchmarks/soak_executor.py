@@ -40,8 +40,7 @@ class Soaked:
             began(late_s)
             self._started += len(late_s)
             self._late_s += late_s[::ONE_IN]
-            if waiting := prober.waiting:
-                self._queued = max(self._queued, waiting)
+            self._queued = max(self._queued, prober.waiting)
 
         metrics.began = noted  # type: ignore[method-assign,assignment]  # to look over its shoulder
 

@@ -183,8 +183,8 @@ def test_a_wrong_password_is_named_in_the_conductors_log_and_no_secret_anywhere(
     stack.conductors[-1].stop()
     conductor = stack.start_conductor(env=wrong)
     vim = stack.registry.register("tokyo", cloud.keystone.url(), probe=PROBE).vim
-    eventually(lambda: f"job_failed job=start-{vim.id}-1" in conductor.log.read_text())
-    mine = f"job=start-{vim.id}-1"  # other jobs may have failed likewise
+    mine = f"job_failed job=start-{vim.id}-1 "  # other jobs may have failed likewise
+    eventually(lambda: mine in conductor.log.read_text())
     (line,) = [line for line in conductor.log.read_text().splitlines() if mine in line and "retries_left=60" in line]
     assert "Keystone refused the login" in line
     assert "HTTP 401" in line
