@@ -27,6 +27,8 @@ from vimmon.registry.models import STATUS_CHANGES, VIMS
 from vimmon.vim import VimStatus
 
 KINDS = ("icmp", "tcp")
+FAR = "icmp-far"  # hosts that reply after 5 to 200 ms; as root, and only when asked for
+TARGETS = {FAR: "benchmarks.far_hosts"}
 INTERVAL_S = 10.0
 WARM_UP = 2  # intervals, after the last was acknowledged
 SETTLE_S = 3.0  # an idle host has connected, and loaded what it needs
@@ -73,10 +75,12 @@ def soak(
     with ExitStack() as stack:
         place = stack.enter_context(site(f"soak-{kind}", "sqlite", server, folder))
         place.start_conductor()
-        vims = place.populate(monitors, kind)
-        target = Talking("benchmarks.soak_target")
+        probe = kind.partition("-")[0]
+        vims = place.populate(monitors, probe)
+        target = Talking(TARGETS.get(kind, "benchmarks.soak_target"))
         stack.callback(target.stop)
-        where = (server.url, place.name, str(vims), kind, str(target.hear()["port"]))
+        at = target.hear()
+        where = (server.url, place.name, str(vims), probe, at["network"], str(at["port"]))
         executor = Talking("benchmarks.soak_executor", *where)
         stack.callback(executor.stop)
         executor.ask(order="tell")
@@ -149,7 +153,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long each kind is measured (default 300)")
     parser.add_argument("--monitors", type=int, default=10_000, help="how many (default 10000)")
-    parser.add_argument("--kind", choices=KINDS, action="append", help="only this one")
+    parser.add_argument("--kind", choices=(*KINDS, FAR), action="append", help="only this one")
     parser.add_argument("--short", action="store_true", help="40 s each: a try")
     given = parser.parse_args()
     seconds = 40.0 if given.short else given.seconds

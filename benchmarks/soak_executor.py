@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak_executor REDIS_URL PREFIX VIMS KIND PORT`: an executor without Mistral.
+"""`python -m benchmarks.soak_executor REDIS_URL PREFIX VIMS KIND NETWORK PORT`: an executor without Mistral.
 
 Its host is handed its monitors directly; all else is as in an executor. Orders and answers are JSON, a line each.
 """
@@ -44,10 +44,10 @@ class Soaked:
 
         metrics.began = noted  # type: ignore[method-assign,assignment]  # to look over its shoulder
 
-    def take_on(self, probe: dict[str, Any], port: str, vims: list[dict[str, Any]]) -> dict[str, Any]:
-        """Each on an address of its own in 127.0.0.0/8."""
+    def take_on(self, probe: dict[str, Any], network: str, port: str, vims: list[dict[str, Any]]) -> dict[str, Any]:
+        """Each on an address of its own: `network` is what all begin with."""
         for i, vim in enumerate(vims):
-            url = f"http://127.1.{i // ADDRESSES_A_NET}.{i % ADDRESSES_A_NET + 1}:{port}/"
+            url = f"http://{network}.{i // ADDRESSES_A_NET}.{i % ADDRESSES_A_NET + 1}:{port}/"
             parsed = parse_probe({**probe, "auth_url": url})
             self._host.take_on(Assignment(vim["vim_id"], vim["action_id"], vim["generation"], parsed))
         return {}
@@ -83,7 +83,7 @@ def _stands(acknowledged: Any) -> bool:
     return acknowledged is not None and acknowledged.status == VimStatus.REACHABLE
 
 
-async def main(url: str, prefix: str, vims: str, kind: str, port: str) -> None:
+async def main(url: str, prefix: str, vims: str, kind: str, network: str, port: str) -> None:
     settings = Settings.model_validate({"redis_url": url, "prefix": prefix})
     redis = connect(settings)
     async with Prober() as prober, asyncio.TaskGroup() as tasks:
@@ -95,7 +95,7 @@ async def main(url: str, prefix: str, vims: str, kind: str, port: str) -> None:
             match order["order"]:
                 case "take_on":
                     probe = {"kind": kind, "interval_s": order["interval_s"]}
-                    done = soaked.take_on(probe, port, json.loads(Path(vims).read_text(encoding="utf-8")))
+                    done = soaked.take_on(probe, network, port, json.loads(Path(vims).read_text(encoding="utf-8")))
                 case "begin":
                     done = soaked.begin()
                 case _:

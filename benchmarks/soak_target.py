@@ -1,6 +1,6 @@
 """`python -m benchmarks.soak_target`: accepts connections to any local address, and closes them.
 
-It prints its port as JSON, and ends with its standard input.
+It prints as JSON where it is, and ends with its standard input.
 """
 
 import json
@@ -26,7 +26,7 @@ def main() -> None:
     listener.bind(("", port))
     listener.listen(BACKLOG)
     threading.Thread(target=accept, args=(listener,), daemon=True).start()
-    print(json.dumps({"port": port}), flush=True)
+    print(json.dumps({"network": "127.1", "port": port}), flush=True)
     sys.stdin.read()
     os._exit(0)
 

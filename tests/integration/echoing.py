@@ -27,9 +27,9 @@ def icmp(host: str = "127.0.0.1", *, s: float = 2, source: str | None = None) ->
 def peer_at(prober: Prober, probe: IcmpProbe, told: Callable[[float | Exception | None], None]) -> Peer:
     """Who hears of the time that a reply took, or of what came instead."""
 
-    def replied(peers: Sequence[Peer], at: float) -> None:
+    def replied(peers: Sequence[Peer], _: float) -> None:
         for peer in peers:
-            told(at - peer.sent_at)
+            told(peer.rtt_s)
 
     found = prober.peer(probe, prober.asker(replied, lambda _, why: told(why)))
     assert found is not None

@@ -236,7 +236,7 @@ class Rounds:
         took_s: list[float] = []
         calm = self._suspicion.calm
         for peer in peers:
-            watched, reply_s = peer.of, at - peer.sent_at
+            watched, reply_s = peer.of, peer.rtt_s
             if calm and watched.settled:
                 watched.reply_s = reply_s
                 took_s.append(reply_s)

@@ -96,7 +96,8 @@ class Prober:
         return peers[taken:]
 
     def read_replies(self) -> None:
-        """Of near hosts, which have replied before all others were asked: the loop would have to wake for them."""
+        """What has come already: of near hosts, which have replied before all others were asked, and of those asked
+        before. The loop would have to wake for them."""
         self._shared.echo.read()
 
     async def probe(self, probe: Probe, trace: Trace | None = None) -> Outcome:

@@ -46,8 +46,8 @@ class Echo:
         """
         reply: asyncio.Future[float | Exception | None] = self._loop.create_future()
 
-        def replied(peers: Sequence[Peer], at: float) -> None:
-            _settle(reply, at - peers[0].sent_at)
+        def replied(peers: Sequence[Peer], _: float) -> None:
+            _settle(reply, peers[0].rtt_s)
 
         def failed(_: Peer, why: Exception | None) -> None:
             _settle(reply, why)
@@ -164,7 +164,7 @@ class Echo:
         if late:
             asked = [(peer, peer.sequence) for peer in late]
             for _ in range(READS_MAX):
-                if not chosen.read():
+                if not chosen.read() or not chosen.waiting:
                     break
             for peer, sequence in asked:
                 if peer.socket is chosen and peer.sequence == sequence:  # not asked anew by who was told of a reply

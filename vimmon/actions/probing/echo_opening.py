@@ -1,4 +1,5 @@
-"""How an ICMP socket is made: as the host allows it, with buffers for thousands of replies, and told of errors."""
+"""How an ICMP socket is made: as the host allows it, with buffers for thousands of replies, told when each
+came, and of errors."""
 
 import errno
 import socket
@@ -9,7 +10,7 @@ from vimmon.actions.probing.reasons import Trouble, cannot_probe, no_such_source
 from vimmon.actions.probing.resolver import bind_address
 
 BUFFER_BYTES = 4 * 1024 * 1024  # holds the replies to 5,000 requests; the default 256
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 32, 33, 35  # asm-generic/socket.h
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1  # linux/icmp.h, linux/icmpv6.h: a bit set is a type not wanted
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT})
@@ -49,6 +50,7 @@ def _open(family: socket.AddressFamily) -> tuple[socket.socket, bool]:
 
 def _prepare(new: socket.socket, family: socket.AddressFamily, *, raw: bool) -> None:
     new.setblocking(False)
+    new.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             new.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)

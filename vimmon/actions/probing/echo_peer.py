@@ -20,9 +20,9 @@ SOCKADDR_IN, SOCKADDR_IN6 = struct.Struct("=HH4s8x"), struct.Struct("=HHI16sI") 
 class Asker:
     """Of every request one of them is called, once, unless it is cancelled before.
 
-    `replied`: with the peers whose replies were read together, and when that was, in the loop's time. `failed`: with
-    the peer and what came instead of a reply: an error, or None where its time is over. Each request has one of the
-    `turns` while it waits; to take it is the business of who sends.
+    `replied`: with the peers whose replies were read together, each with its `rtt_s`, and when that was, in the loop's
+    time. `failed`: with the peer and what came instead of a reply: an error, or None where its time is over. Each
+    request has one of the `turns` while it waits; to take it is the business of who sends.
     """
 
     replied: Callable[[Sequence["Peer"], float], None]
@@ -33,8 +33,8 @@ class Asker:
 class Peer:
     """Somebody who is asked, one request at a time. It is made once and asked often: it keeps what every request needs.
 
-    While a request waits, `socket` is the one it was sent by. `of`: as what the asker knows it. `ip` and `sockaddr` are
-    bytes.
+    While a request waits, `socket` is the one it was sent by. `rtt_s`: of the last that was replied to. `of`: as what
+    the asker knows it. `ip` and `sockaddr` are bytes.
     """
 
     __slots__ = (
@@ -43,6 +43,7 @@ class Peer:
         "ip",
         "nonce",
         "of",
+        "rtt_s",
         "sent_at",
         "sequence",
         "sockaddr",
@@ -60,6 +61,7 @@ class Peer:
         self.socket: EchoSocket | None = None
         self.sequence = 0
         self.sent_at = 0.0
+        self.rtt_s = 0.0
 
     def fail(self, why: Exception | None) -> None:
         """Ends the waiting, if it waits, and says why."""

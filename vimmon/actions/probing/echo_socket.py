@@ -1,7 +1,8 @@
 """One ICMP socket: which requests of it await a reply, and which reply or error belongs to which.
 
 It promises that a reply counts only from the address that was asked, with the sequence number and the nonce that were
-sent, and that an error about one address is never taken for one about another.
+sent, and that an error about one address is never taken for one about another. How long a reply took is what the kernel
+says, whenever it is read: so those of many hosts, which come one by one, are read together.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ ERROR_BYTES = 512
 SEQUENCE_MAX = 0xFFFF
 SEND_TRIES = 2
 SENDS_MAX = 50  # errors of others may come faster than they are read
+JUST_S = 0.002  # how long a reply took that is read so soon after its request is told without the kernel's stamp
+CROWD, FEW, PAUSE_S = 32, 16, 0.1  # more wait than that; fewer have come than that; how long nobody listens then
 ASKER = attrgetter("asker")
 
 
@@ -39,15 +42,17 @@ class EchoSocket:
         self._socket, self._raw = open_socket(family, source)
         self._ident = secrets.randbits(16)  # a datagram socket has one of the kernel's
         self._sequence = secrets.randbits(16)
-        self._clock = time.monotonic  # asyncio's own, without the way through the loop
+        self._clock, self._day_clock = time.monotonic, time.time  # asyncio's own; and the kernel's, for its stamps
         self._request_type = echo_packets.REQUEST[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._volleys = Volleys(self._socket, ip_header=self._has_ip_header)
-        self._loop.add_reader(self._socket, self.read)
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
 
     def close(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
+        for timer in (self.timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
@@ -106,31 +111,53 @@ class EchoSocket:
         peer.cancel()
         raise refused(why)
 
-    def read(self, *, woken: bool = True) -> bool:
-        """Hands out what has come, up to VOLLEYS_A_READ. Whether there may be more. `woken`: something has come, and be
-        it an error."""
-        for number in range(VOLLEYS_A_READ):
+    def _listen(self) -> None:
+        self._loop.add_reader(self._socket, self._wake)
+
+    def _wake(self) -> None:
+        """Something has come. While many wait, and their replies come one by one, the loop does not wake for each of
+        them, which would cost more than all else that is done with it."""
+        if self.read() < FEW and len(self.waiting) > CROWD:
+            self._loop.remove_reader(self._socket)
+            self._pause = self._loop.call_later(PAUSE_S, self._listen)
+
+    def read(self, *, woken: bool = True) -> int:
+        """Hands out what has come, up to VOLLEYS_A_READ. How many replies and errors that was: there may be more,
+        unless it was none. `woken`: something has come, and be it an error."""
+        read = 0
+        for volley in range(VOLLEYS_A_READ):
             try:
                 count, came = self._volleys.receive()
             except (BlockingIOError, InterruptedError):
-                if woken and not number:  # then it was an error that woke us
+                if woken and not volley:  # then it was an error that woke us
                     self._read_errors()
-                return False
+                return read
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
                 self._read_errors()
+                read += 1
                 continue
+            read += count
             waiting, mine, raw = self.waiting, self._ident, self._raw
+            now = self._clock()
             replied = []
-            for ident, sequence, nonce, ip in came:
+            for number, (ident, sequence, nonce, ip) in enumerate(came):
                 peer = waiting.get(sequence)
                 if peer is not None and peer.nonce == nonce and peer.ip == ip and (ident == mine or not raw):
                     del waiting[sequence]
                     peer.socket = None
+                    rtt_s = now - peer.sent_at
+                    peer.rtt_s = rtt_s if rtt_s < JUST_S else self._stamped_rtt_s(number, peer.sent_at)
                     replied.append(peer)
-            self._hand_out(replied, self._clock())
+            self._hand_out(replied, now)
             if count < VOLLEY_MAX or not waiting:  # an error may have cut it short, but hardly ever did
-                return bool(waiting)
-        return True
+                return read
+        return read
+
+    def _stamped_rtt_s(self, number: int, sent_at: float) -> float:
+        """Until it came; where a clock was set meanwhile, until now."""
+        late_s = self._day_clock() - self._volleys.came_at(number)
+        since_s = self._clock() - sent_at
+        return since_s - late_s if 0 < late_s < since_s else since_s
 
     def _hand_out(self, replied: Sequence[Peer], at: float) -> None:
         """Tells of the replies. All turns are given back before: who is told may ask anew, or cancel another."""

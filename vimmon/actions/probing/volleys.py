@@ -15,9 +15,11 @@ VOLLEY_MAX = 64
 PACKET_MAX = 128  # the longest header of IP, an echo, and more
 IP_HEADER_BYTES = 20  # of IPv4, without options
 USUAL = 0x45  # the first byte of such a header
-RECORD_BYTES = 160  # what is received: a packet, then the sender's address
+RECORD_BYTES = 192  # what is received: a packet, the sender's address, then when it came
+STAMP_AT, STAMP_BYTES = 160, 32  # struct cmsghdr, struct timespec, both of 64 bits
 ADDRESS_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}  # struct sockaddr_in, sockaddr_in6
 IP_IN_ADDRESS = {socket.AF_INET: "4x4s", socket.AF_INET6: "8x16s"}
+STAMP = struct.Struct("=16xqq")
 
 Echoes = Iterator[tuple[int, int, int, bytes]]
 
@@ -48,6 +50,7 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
+MESSAGE_BYTES = ctypes.sizeof(_Message)
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg, _recvmmsg = _libc.sendmmsg, _libc.recvmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
@@ -85,9 +88,15 @@ class Volleys:
         count = _recvmmsg(self._of.fileno(), incoming.start, VOLLEY_MAX, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
+        incoming.used = count
         if self._ip_header:
             incoming.take_out_options(count)
         return count, incoming.echo.iter_unpack(incoming.records[: count * RECORD_BYTES])
+
+    def came_at(self, number: int) -> float:
+        """When that one of those received last came, by the clock of the day, in s. 0: the system does not say."""
+        seconds, nanoseconds = STAMP.unpack_from(self._incoming.records, number * RECORD_BYTES + STAMP_AT)
+        return float(seconds + nanoseconds * 1e-9)
 
 
 def _error() -> OSError:
@@ -120,15 +129,19 @@ class _Incoming:
             (at + number * RECORD_BYTES, PACKET_MAX, at + number * RECORD_BYTES + PACKET_MAX, address_bytes)
             for number in range(VOLLEY_MAX)
         )
+        for number, message in enumerate(self._messages):
+            message.header.control = at + number * RECORD_BYTES + STAMP_AT
+            message.header.control_length = STAMP_BYTES
         self.start, self._anew = ctypes.addressof(self._messages), bytes(self._messages)
+        self.used = 0
         self._buffer, self.records = buffer, memoryview(buffer).cast("B")
         form = f"!{header_bytes + 4}xHHQ{PACKET_MAX - header_bytes - ECHO.size}x{IP_IN_ADDRESS[family]}"
         self.echo = struct.Struct(f"{form}{RECORD_BYTES - struct.calcsize(form)}x")
 
     def make_ready(self) -> None:
         """The system has written into the messages; and what was received before must not complete what comes now."""
-        ctypes.memmove(self.start, self._anew, len(self._anew))
-        ctypes.memset(self._buffer, 0, len(self._buffer))
+        ctypes.memmove(self.start, self._anew, self.used * MESSAGE_BYTES)
+        ctypes.memset(self._buffer, 0, self.used * RECORD_BYTES)
 
     def take_out_options(self, count: int) -> None:
         """Hardly any packet has options in its header of IP: then it is made as if it had none."""
