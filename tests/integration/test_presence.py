@@ -262,6 +262,14 @@ async def seen_long_ago(executor: Executor, redis: Redis) -> float:
     return float(hash_of(redis, SEEN)["tokyo"])
 
 
+async def test_what_is_told_late_is_not_taken_for_the_last_look(executor: Executor) -> None:
+    executor.hold("v-1")
+    now = executor.presence._clock() + 1
+    executor.presence.saw(["v-1"], now)
+    executor.presence.saw(["v-1"], now - 0.9)
+    assert executor.presence._seen == {"v-1": now}
+
+
 async def test_when_a_hung_one_was_last_looked_at_is_told_again_when_redis_forgot_it(
     executor: Executor, redis: Redis
 ) -> None:

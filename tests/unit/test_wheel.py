@@ -204,6 +204,13 @@ def test_a_key_that_is_added_soon_fires_at_once_and_then_on_its_own_grid() -> No
     assert set(times[1:]) <= set(run(calm, START, 100)["a"])
 
 
+def test_some_dozens_of_keys_that_are_added_soon_fire_within_the_next_slots() -> None:
+    w = wheel()
+    for i in range(40):
+        w.add(f"vim-{i:05}", 10, START, soon=True)
+    assert len(w.due(START + 0.1)) == 40
+
+
 def test_thousands_of_keys_that_are_added_soon_do_not_fire_at_once() -> None:
     w = wheel(jitter=0)
     for start in (START, START + 100):

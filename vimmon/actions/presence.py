@@ -90,8 +90,11 @@ class Presence:
         self._wake.set()
 
     def saw(self, vim_ids: Iterable[str], at: float) -> None:
-        """A probe of each of these VIMs has ended then, in the loop's time, a second ago at most."""
-        self._seen.update(dict.fromkeys(vim_ids, at))
+        """A probe of each of these VIMs has ended then, in the loop's time. It may be told later than one after it."""
+        seen = self._seen
+        for vim_id in vim_ids:
+            if at >= seen.get(vim_id, at):
+                seen[vim_id] = at
 
     async def run(self) -> None:
         """Beats until it is cancelled; Redis may come and go meanwhile."""

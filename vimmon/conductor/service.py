@@ -46,7 +46,7 @@ class Parts:
     """How many processes of which kind. `http`: where one listens that serves pages; None: nobody does."""
 
     rpc: int = 1
-    workers: int = 2  # Mistral's API is never waited for by all of them
+    workers: int = 3  # while two wait for Mistral's API, which is one process as a rule, the third does what is its own
     upkeep: bool = True
     reconcile: bool = True
     tacker: bool = False

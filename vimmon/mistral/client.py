@@ -46,7 +46,7 @@ class MistralClient:
     def _create_workflow(self, text: str) -> None:
         # The library's own create() cannot ask that it is not validated, which takes an API 0.24 s.
         self._client.workflows._create(
-            "/workflows?scope=private&namespace=&skip_validation",
+            "/workflows?scope=private&namespace=&skip_validation=true",
             text,
             response_key="workflows",
             dump_json=False,
