@@ -9,9 +9,10 @@ import pytest
 from tests.integration.echoing import icmp, peer_at
 from tests.support.network import in_own_network, set_sysctl
 from tests.support.polling import eventually
+from tests.support.servers import UP, check
 from vimmon.actions.probing import Prober, echo_socket
 from vimmon.actions.probing.echo_opening import SO_TIMESTAMPNS
-from vimmon.actions.probing.echo_socket import CROWD, FEW, EchoSocket
+from vimmon.actions.probing.echo_socket import CROWD, FEW, REPLY_BYTES, EchoSocket
 
 Told = list[float | Exception | None]
 LATE_S = 0.1
@@ -64,6 +65,21 @@ async def test_a_reply_that_is_read_late_took_no_longer(host: str, *, pings: boo
     await in_own_network(test, pings=pings)
 
 
+async def test_what_a_probe_tells_is_when_the_reply_came() -> None:
+    async def test() -> None:
+        async with Prober() as prober:
+            await stamped(prober, "127.0.0.1")
+            probing = asyncio.ensure_future(prober.probe(icmp(s=20)))
+            await asyncio.sleep(0)  # it begins
+            time.sleep(LATE_S)  # noqa: ASYNC251 - the loop is late
+            outcome = await probing
+            check(outcome, UP, "ICMP reply")
+            assert outcome.rtt_ms is not None
+            assert outcome.rtt_ms < LATE_S * 1000
+
+    await in_own_network(test)
+
+
 async def test_a_reply_that_came_without_a_stamp_took_until_it_was_read_and_the_next_one_no_longer() -> None:
     async def test() -> None:
         async with Prober() as prober:
@@ -77,18 +93,18 @@ async def test_a_reply_that_came_without_a_stamp_took_until_it_was_read_and_the_
     await in_own_network(test)
 
 
-@pytest.mark.parametrize("set_by_s", [-3600, 3600])
+@pytest.mark.parametrize("set_by_s", [-3600, -LATE_S / 2, LATE_S / 2, 3600])
 async def test_a_reply_took_until_it_was_read_when_the_clock_was_set_meanwhile(set_by_s: float) -> None:
     async def test() -> None:
         told: Told = []
         async with Prober() as prober:
             prober.ask([peer_at(prober, icmp(s=20), told.append)])
-            time.sleep(0.1)  # noqa: ASYNC251 - the loop is late
+            time.sleep(LATE_S)  # noqa: ASYNC251 - the loop is late
             socket_of(prober)._day_clock = lambda: time.time() + set_by_s
             await eventually(lambda: told)
             (rtt_s,) = told
             assert isinstance(rtt_s, float)
-            assert 0.1 <= rtt_s < 20
+            assert LATE_S <= rtt_s < 20
 
     await in_own_network(test)
 
@@ -124,6 +140,58 @@ async def test_what_came_while_nobody_listened_is_heard_after_the_pause() -> Non
                 prober.ask([peer_at(prober, icmp(f"127.0.2.{number}", s=60), told.append)])
                 await some_turns()
             await eventually(lambda: len(told) == 3)
+
+    await in_own_network(test)
+
+
+async def test_who_awaits_a_reply_hears_it_while_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(echo_socket, "PAUSE_S", 3600)
+
+    async def test() -> None:
+        told: Told = []
+        async with Prober() as prober:
+            wait_in_vain(prober, CROWD + 1, told)
+            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
+            await some_turns()
+            assert len(told) == 1, "now nobody listens"
+            async with asyncio.timeout(20):
+                check(await prober.probe(icmp("127.0.2.2", s=60)), UP, "ICMP reply")
+            prober.ask([peer_at(prober, icmp("127.0.2.3", s=60), told.append)])
+            await some_turns()
+            assert len(told) == 2
+            prober.ask([peer_at(prober, icmp("127.0.2.4", s=60), told.append)])
+            await some_turns()
+            assert len(told) == 2, "nobody listens again"
+
+    await in_own_network(test)
+
+
+async def test_the_loop_listens_while_so_many_wait_that_their_replies_may_not_fit_into_the_buffer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(echo_socket, "PAUSE_S", 3600)
+
+    async def test() -> None:
+        told: Told = []
+
+        async def ask(number: int) -> None:
+            prober.ask([peer_at(prober, icmp(f"127.0.2.{number}", s=60), told.append)])
+            await some_turns()
+
+        async with Prober() as prober:
+            wait_in_vain(prober, CROWD + 1, told)
+            of = socket_of(prober)
+            assert of._crowd_max == of._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // REPLY_BYTES
+            of._crowd_max = CROWD + 4
+            for number in range(3):
+                await ask(number + 1)
+            assert len(told) == 1, "they would fit"
+            wait_in_vain(prober, 4, told)
+            await some_turns()
+            assert len(told) == 3, "more might not"
+            for number in range(3):
+                await ask(number + 4)
+            assert len(told) == 6
 
     await in_own_network(test)
 

@@ -319,6 +319,19 @@ async def test_who_is_asked_at_once_for_another_that_fails_is_asked_once_though_
     await in_own_network(test)
 
 
+async def test_a_counted_reply_took_as_long_as_its_socket_says_however_late_that_was_told() -> None:
+    async def test() -> None:
+        async with bench(settled=True) as it:
+            await eventually(lambda: it.rounds._seen)
+            peer = it.rounds._watched["v"].peer
+            assert peer is not None
+            peer.rtt_s = 0.007
+            it.rounds._replied([peer], peer.sent_at + 5)
+            assert it.rounds.counted("v") == "ICMP reply in 7 ms"
+
+    await in_own_network(test)
+
+
 async def test_how_long_the_last_counted_reply_took_is_told_once_to_who_asks() -> None:
     async def test() -> None:
         async with bench(settled=True) as it:

@@ -172,8 +172,7 @@ class Rounds:
             for vim_id in wanted:
                 if vim_id not in asked:
                     self._start(vim_id)
-        if due:
-            self._prober.read_replies()
+        self._prober.read_replies()
 
     def start(self, vim_id: str) -> None:
         """A probe now, unless one is under way. What is told of one whose request cannot even be sent may lead here

@@ -7,7 +7,7 @@ may have gone wrong.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import repeat
 from typing import NamedTuple
 
@@ -56,7 +56,8 @@ class Echo:
         self.send([peer], source)
         chosen = peer.socket
         try:
-            found = await reply
+            with nullcontext() if chosen is None else chosen.listening():
+                found = await reply
         finally:
             peer.cancel()
             if chosen is not None:
@@ -93,6 +94,8 @@ class Echo:
         for current in (self._current.get(None), self._current6.get(None)):
             if current is not None and current.socket.waiting:
                 current.socket.read(woken=False)
+        for retired in tuple(self._retired):
+            retired.read(woken=False)
 
     def close(self) -> None:
         for each in (*(found.socket for found in (*self._current.values(), *self._current6.values())), *self._retired):

@@ -1,6 +1,7 @@
 """How an ICMP socket is made: as the host allows it, with buffers for thousands of replies, told when each
 came, and of errors."""
 
+import contextlib
 import errno
 import socket
 import struct
@@ -50,7 +51,8 @@ def _open(family: socket.AddressFamily) -> tuple[socket.socket, bool]:
 
 def _prepare(new: socket.socket, family: socket.AddressFamily, *, raw: bool) -> None:
     new.setblocking(False)
-    new.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    with contextlib.suppress(OSError):  # then replies count until they are read
+        new.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
             new.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)

@@ -7,10 +7,11 @@ says, whenever it is read: so those of many hosts, which come one by one, are re
 
 import asyncio
 import contextlib
+import math
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -28,6 +29,8 @@ SEND_TRIES = 2
 SENDS_MAX = 50  # errors of others may come faster than they are read
 JUST_S = 0.002  # how long a reply took that is read so soon after its request is told without the kernel's stamp
 CROWD, FEW, PAUSE_S = 32, 16, 0.1  # more wait than that; fewer have come than that; how long nobody listens then
+REPLY_BYTES = 1024  # of the socket's buffer, and some to spare
+SET_S = 0.001  # a clock that has moved so much against the other was set
 ASKER = attrgetter("asker")
 
 
@@ -46,8 +49,11 @@ class EchoSocket:
         self._request_type = echo_packets.REQUEST[family]
         self._has_ip_header = self._raw and family == socket.AF_INET
         self._volleys = Volleys(self._socket, ip_header=self._has_ip_header)
+        self._ahead_s, self._set_at = self._day_clock() - self._clock(), -math.inf
+        self._crowd_max = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // REPLY_BYTES
+        self._awaited = 0
         self._pause: asyncio.TimerHandle | None = None
-        self._listen()
+        self._loop.add_reader(self._socket, self._wake)
 
     def close(self) -> None:
         for timer in (self.timer, self._pause):
@@ -63,6 +69,8 @@ class EchoSocket:
         self.waiting.update(zip(sequences, peers, strict=True))
         for peer, sequence in zip(peers, sequences, strict=True):
             peer.sequence, peer.socket, peer.sent_at = sequence, self, now
+        if len(self.waiting) >= self._crowd_max:
+            self._listen()
         packets = echo_packets.requests(self._request_type, self._ident, peers, checksum=self._has_ip_header)
         addresses = [peer.sockaddr for peer in peers]
         failed: list[tuple[Peer, Exception]] = []
@@ -111,13 +119,27 @@ class EchoSocket:
         peer.cancel()
         raise refused(why)
 
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Replies are told as they come: somebody awaits one."""
+        self._awaited += 1
+        self._listen()
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+
     def _listen(self) -> None:
-        self._loop.add_reader(self._socket, self._wake)
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+            self._loop.add_reader(self._socket, self._wake)
 
     def _wake(self) -> None:
         """Something has come. While many wait, and their replies come one by one, the loop does not wake for each of
-        them, which would cost more than all else that is done with it."""
-        if self.read() < FEW and len(self.waiting) > CROWD:
+        them, which would cost more than all else that is done with it: unless somebody awaits one, or the buffer might
+        not hold them all."""
+        if self.read() < FEW and CROWD < len(self.waiting) < self._crowd_max and not self._awaited:
             self._loop.remove_reader(self._socket)
             self._pause = self._loop.call_later(PAUSE_S, self._listen)
 
@@ -130,11 +152,10 @@ class EchoSocket:
                 count, came = self._volleys.receive()
             except (BlockingIOError, InterruptedError):
                 if woken and not volley:  # then it was an error that woke us
-                    self._read_errors()
+                    read += self._read_errors()
                 return read
             except OSError:  # one of the errors: read now, or a stream of replies would keep them waiting
-                self._read_errors()
-                read += 1
+                read += self._read_errors() + 1
                 continue
             read += count
             waiting, mine, raw = self.waiting, self._ident, self._raw
@@ -154,10 +175,12 @@ class EchoSocket:
         return read
 
     def _stamped_rtt_s(self, number: int, sent_at: float) -> float:
-        """Until it came; where a clock was set meanwhile, until now."""
-        late_s = self._day_clock() - self._volleys.came_at(number)
-        since_s = self._clock() - sent_at
-        return since_s - late_s if 0 < late_s < since_s else since_s
+        """Until it came; where a clock was set meanwhile, or it has no stamp, until now."""
+        day_s, now = self._day_clock(), self._clock()
+        if abs(day_s - now - self._ahead_s) > SET_S:
+            self._ahead_s, self._set_at = day_s - now, now
+        late_s, since_s = day_s - self._volleys.came_at(number), now - sent_at
+        return since_s - late_s if 0 < late_s < since_s and sent_at > self._set_at else since_s
 
     def _hand_out(self, replied: Sequence[Peer], at: float) -> None:
         """Tells of the replies. All turns are given back before: who is told may ask anew, or cancel another."""
@@ -171,15 +194,15 @@ class EchoSocket:
             except Exception as bug:  # noqa: BLE001  # keeps nothing from the others
                 self._loop.call_exception_handler({"message": "a bug in who was told of a reply", "exception": bug})
 
-    def _read_errors(self) -> bool:
-        """Empties the queue of errors: while one is in it, the socket calls for attention. Whether there were any."""
-        found = False
+    def _read_errors(self) -> int:
+        """Empties the queue of errors: while one is in it, the socket calls for attention. How many there were."""
+        found = 0
         with contextlib.suppress(BlockingIOError, InterruptedError):
             for _ in range(ERRORS_A_READ):
                 if self._socket.fileno() < 0:
                     break  # it was changed for another by who was told
                 request, ancillary, _, target = self._socket.recvmsg(PACKET_MAX, ERROR_BYTES, socket.MSG_ERRQUEUE)
-                found = True
+                found += 1
                 error = echo_packets.error_in(ancillary)
                 if error is not None and target and len(request) >= 8:
                     self._blame(request, socket.inet_pton(self._socket.family, target[0].partition("%")[0]), error)

@@ -50,7 +50,6 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
-MESSAGE_BYTES = ctypes.sizeof(_Message)
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg, _recvmmsg = _libc.sendmmsg, _libc.recvmmsg
 _sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
@@ -88,7 +87,6 @@ class Volleys:
         count = _recvmmsg(self._of.fileno(), incoming.start, VOLLEY_MAX, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
-        incoming.used = count
         if self._ip_header:
             incoming.take_out_options(count)
         return count, incoming.echo.iter_unpack(incoming.records[: count * RECORD_BYTES])
@@ -133,15 +131,14 @@ class _Incoming:
             message.header.control = at + number * RECORD_BYTES + STAMP_AT
             message.header.control_length = STAMP_BYTES
         self.start, self._anew = ctypes.addressof(self._messages), bytes(self._messages)
-        self.used = 0
         self._buffer, self.records = buffer, memoryview(buffer).cast("B")
         form = f"!{header_bytes + 4}xHHQ{PACKET_MAX - header_bytes - ECHO.size}x{IP_IN_ADDRESS[family]}"
         self.echo = struct.Struct(f"{form}{RECORD_BYTES - struct.calcsize(form)}x")
 
     def make_ready(self) -> None:
         """The system has written into the messages; and what was received before must not complete what comes now."""
-        ctypes.memmove(self.start, self._anew, self.used * MESSAGE_BYTES)
-        ctypes.memset(self._buffer, 0, self.used * RECORD_BYTES)
+        ctypes.memmove(self.start, self._anew, len(self._anew))
+        ctypes.memset(self._buffer, 0, len(self._buffer))
 
     def take_out_options(self, count: int) -> None:
         """Hardly any packet has options in its header of IP: then it is made as if it had none."""
