@@ -11,6 +11,7 @@ from tests.support.network import in_own_network, set_sysctl
 from tests.support.polling import eventually
 from tests.support.servers import UP, check
 from vimmon.actions.probing import Prober, echo_socket
+from vimmon.actions.probing.echo import CHANGE_AFTER_S
 from vimmon.actions.probing.echo_opening import SO_TIMESTAMPNS
 from vimmon.actions.probing.echo_socket import CROWD, FEW, REPLY_BYTES, EchoSocket
 
@@ -131,6 +132,25 @@ async def test_replies_that_come_one_by_one_while_many_wait_are_read_together(mo
     await in_own_network(test)
 
 
+async def test_what_came_under_an_old_id_is_read_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(echo_socket, "PAUSE_S", 3600)
+
+    async def test() -> None:
+        told: Told = []
+        now = time.monotonic()
+        async with Prober(clock=lambda: now) as prober:
+            wait_in_vain(prober, CROWD + 1, told)
+            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
+            await some_turns()
+            prober.ask([peer_at(prober, icmp("127.0.2.2", s=60), told.append)])
+            now += CHANGE_AFTER_S
+            prober.ask([peer_at(prober, icmp("127.0.2.3", s=60), told.append)])
+            prober.read_replies()
+            assert len(told) == 3
+
+    await in_own_network(test)
+
+
 async def test_what_came_while_nobody_listened_is_heard_after_the_pause() -> None:
     async def test() -> None:
         told: Told = []
@@ -189,6 +209,7 @@ async def test_the_loop_listens_while_so_many_wait_that_their_replies_may_not_fi
             wait_in_vain(prober, 4, told)
             await some_turns()
             assert len(told) == 3, "more might not"
+            assert of._pause is None
             for number in range(3):
                 await ask(number + 4)
             assert len(told) == 6
