@@ -11,6 +11,7 @@ from tests.support.servers import UP, check
 from vimmon.actions.probing import Prober
 from vimmon.actions.probing.echo import SLOT_S
 from vimmon.actions.probing.echo_peer import Peer
+from vimmon.actions.probing.echo_socket import EchoSocket
 from vimmon.probes import IcmpProbe, Outcome
 
 NOT_ALLOWED = (
@@ -34,6 +35,12 @@ def peer_at(prober: Prober, probe: IcmpProbe, told: Callable[[float | Exception 
     found = prober.peer(probe, prober.asker(replied, lambda _, why: told(why)))
     assert found is not None
     return found[0]
+
+
+def socket_of(prober: Prober) -> EchoSocket:
+    """The only one."""
+    (current,) = prober._shared.echo._current.values()
+    return current.socket
 
 
 async def expect_all(prober: Prober, probes: list[IcmpProbe]) -> None:

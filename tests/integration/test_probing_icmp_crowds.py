@@ -6,22 +6,17 @@ import time
 
 import pytest
 
-from tests.integration.echoing import icmp, peer_at
+from tests.integration.echoing import icmp, peer_at, socket_of
 from tests.support.network import in_own_network, set_sysctl
 from tests.support.polling import eventually
 from tests.support.servers import UP, check
 from vimmon.actions.probing import Prober, echo_socket
 from vimmon.actions.probing.echo import CHANGE_AFTER_S
 from vimmon.actions.probing.echo_opening import SO_TIMESTAMPNS
-from vimmon.actions.probing.echo_socket import CROWD, FEW, REPLY_BYTES, EchoSocket
+from vimmon.actions.probing.echo_socket import CROWD, FEW, REPLY_BYTES
 
 Told = list[float | Exception | None]
 LATE_S = 0.1
-
-
-def socket_of(prober: Prober) -> EchoSocket:
-    (current,) = prober._shared.echo._current.values()
-    return current.socket
 
 
 def wait_in_vain(prober: Prober, count: int, told: Told) -> None:
@@ -35,6 +30,12 @@ async def some_turns() -> None:
     """Enough for the loop to hear of what has come already."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def ask(prober: Prober, host: str, told: Told) -> None:
+    """It replies at once, and the loop has turned since."""
+    prober.ask([peer_at(prober, icmp(host, s=60), told.append)])
+    await some_turns()
 
 
 async def longest_rtt_s(prober: Prober, host: str) -> float:
@@ -117,13 +118,11 @@ async def test_replies_that_come_one_by_one_while_many_wait_are_read_together(mo
         told: Told = []
         async with Prober() as prober:
             wait_in_vain(prober, CROWD, told)
-            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.1", told)
             assert len(told) == 1, "those that wait are no more than wait often"
             wait_in_vain(prober, 1, told)
             for number in range(2, 6):
-                prober.ask([peer_at(prober, icmp(f"127.0.2.{number}", s=60), told.append)])
-                await some_turns()
+                await ask(prober, f"127.0.2.{number}", told)
             assert len(told) == 2, "after the first the loop did not wake"
             prober.read_replies()
             assert len(told) == 5
@@ -140,8 +139,7 @@ async def test_what_came_under_an_old_id_is_read_with_the_others(monkeypatch: py
         now = time.monotonic()
         async with Prober(clock=lambda: now) as prober:
             wait_in_vain(prober, CROWD + 1, told)
-            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.1", told)
             prober.ask([peer_at(prober, icmp("127.0.2.2", s=60), told.append)])
             now += CHANGE_AFTER_S
             prober.ask([peer_at(prober, icmp("127.0.2.3", s=60), told.append)])
@@ -157,8 +155,7 @@ async def test_what_came_while_nobody_listened_is_heard_after_the_pause() -> Non
         async with Prober() as prober:
             wait_in_vain(prober, CROWD + 1, told)
             for number in range(1, 4):
-                prober.ask([peer_at(prober, icmp(f"127.0.2.{number}", s=60), told.append)])
-                await some_turns()
+                await ask(prober, f"127.0.2.{number}", told)
             await eventually(lambda: len(told) == 3)
 
     await in_own_network(test)
@@ -171,16 +168,13 @@ async def test_who_awaits_a_reply_hears_it_while_many_wait(monkeypatch: pytest.M
         told: Told = []
         async with Prober() as prober:
             wait_in_vain(prober, CROWD + 1, told)
-            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.1", told)
             assert len(told) == 1, "now nobody listens"
             async with asyncio.timeout(20):
                 check(await prober.probe(icmp("127.0.2.2", s=60)), UP, "ICMP reply")
-            prober.ask([peer_at(prober, icmp("127.0.2.3", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.3", told)
             assert len(told) == 2
-            prober.ask([peer_at(prober, icmp("127.0.2.4", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.4", told)
             assert len(told) == 2, "nobody listens again"
 
     await in_own_network(test)
@@ -194,24 +188,20 @@ async def test_the_loop_listens_while_so_many_wait_that_their_replies_may_not_fi
     async def test() -> None:
         told: Told = []
 
-        async def ask(number: int) -> None:
-            prober.ask([peer_at(prober, icmp(f"127.0.2.{number}", s=60), told.append)])
-            await some_turns()
-
         async with Prober() as prober:
             wait_in_vain(prober, CROWD + 1, told)
             of = socket_of(prober)
             assert of._crowd_max == of._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // REPLY_BYTES
             of._crowd_max = CROWD + 4
             for number in range(3):
-                await ask(number + 1)
+                await ask(prober, f"127.0.2.{number + 1}", told)
             assert len(told) == 1, "they would fit"
             wait_in_vain(prober, 4, told)
             await some_turns()
             assert len(told) == 3, "more might not"
             assert of._pause is None
             for number in range(3):
-                await ask(number + 4)
+                await ask(prober, f"127.0.2.{number + 4}", told)
             assert len(told) == 6
 
     await in_own_network(test)
@@ -242,8 +232,7 @@ async def test_who_replied_during_a_pause_is_not_told_that_its_time_is_over(monk
         told: Told = []
         async with Prober() as prober:
             wait_in_vain(prober, CROWD + 1, silent)
-            prober.ask([peer_at(prober, icmp("127.0.2.1", s=60), told.append)])
-            await some_turns()
+            await ask(prober, "127.0.2.1", told)
             prober.ask([peer_at(prober, icmp("127.0.2.2", s=0.1), told.append)])
             await eventually(lambda: len(told) == 2)
             assert all(isinstance(rtt_s, float) for rtt_s in told)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.integration.echoing import Request, forge, icmp, overhearing, peer_at
+from tests.integration.echoing import Request, forge, icmp, overhearing, peer_at, socket_of
 from tests.support.network import drop_net_raw, in_own_network, run, set_sysctl
 from tests.support.polling import eventually
 from tests.support.servers import UNKNOWN, check
@@ -20,11 +20,6 @@ from vimmon.actions.probing.icmp import outcome_of
 from vimmon.actions.probing.volleys import Volleys
 
 Told = list[float | Exception | None]
-
-
-def socket_of(prober: Prober) -> EchoSocket:
-    (current,) = prober._shared.echo._current.values()
-    return current.socket
 
 
 async def asked_in_vain(
