@@ -1,7 +1,7 @@
 """The hot path: a batch of status reports, one transaction, a constant number of statements."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -155,6 +155,13 @@ MEANWHILE = {  # what another writes while a report waits for the row → what t
 }
 
 
+def until_it_waits(asked: Future[Any], other: Connection) -> None:
+    """Until what was asked waits for a row that `other` has."""
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+    while not other.execute(waits).scalar_one():
+        assert not asked.done()
+
+
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(("columns", "verdict", "after"), MEANWHILE.values(), ids=MEANWHILE)
 def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
@@ -162,12 +169,10 @@ def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
 ) -> None:
     registered(store)
     store.record_statuses([GOOD])
-    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
     with ThreadPoolExecutor(1) as pool, engine.connect() as other:
         other.execute(VIMS.update().values(**columns))
         asked = pool.submit(store.record_statuses, [replace(GOOD, status=U, seq=6)])
-        while not other.execute(waits).scalar_one():
-            assert not asked.done()
+        until_it_waits(asked, other)
         other.commit()
         [recorded] = asked.result()
     old = VimStatus(columns.get("status", R))
@@ -175,6 +180,28 @@ def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
     vim, [*news, _] = store.get("vim-1"), store.history("vim-1")
     assert (vim.status, vim.generation) == (after.status, after.generation)
     assert [(change.old, change.new) for change in news] == ([(old, U)] if verdict is RecordVerdict.APPLIED else [])
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_rows_are_locked_in_the_order_of_their_ids_so_that_two_writers_never_wait_for_each_other(
+    store: VimStore, engine: Engine
+) -> None:
+    vim_ids = ["vim-1", "vim-2", "vim-3"]
+    for vim_id in reversed(vim_ids):
+        registered(store, vim_id)
+    reports = [replace(GOOD, vim_id=vim_id, action_id=f"{vim_id}-a1") for vim_id in ("vim-2", "vim-3", "vim-1")]
+    for free in reversed(vim_ids):
+        reports = [replace(report, seq=(report.seq or 0) + 1) for report in reports]
+        with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as third:
+            row = select(VIMS.c.id).with_for_update(nowait=True)
+            other.execute(row.where(VIMS.c.id == free))
+            asked = pool.submit(store.record_statuses, reports)
+            until_it_waits(asked, other)
+            later = row.where(VIMS.c.id > free).order_by(VIMS.c.id)
+            assert third.execute(later).scalars().all() == [vim_id for vim_id in vim_ids if vim_id > free]
+            third.rollback()
+            other.rollback()
+            assert verdicts(asked.result()) == [RecordVerdict.APPLIED] * 3
 
 
 def test_each_of_several_reports_on_one_vim_sees_the_one_before(store: VimStore) -> None:
