@@ -5,11 +5,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from benchmarks.at_ease import settle_table
 from benchmarks.ground import Site, site
 from tests.support.services import fresh_mariadb_database, mariadb_missing, postgres_missing
+from tests.support.statements import executed
 from vimmon.embedded.redis import RedisServer
 from vimmon.registry.census import CensusTaker
 from vimmon.registry.repair import Repair
@@ -19,6 +20,7 @@ from vimmon.vim import VimStatus
 
 SHOWN = ("SELECT", "UPDATE", "WITH", "DELETE")
 WIDTH = 110
+ASKED_OFTEN = ("reconciler", "conductor")  # who must never read a whole table
 EXPLAIN = {"postgresql": "EXPLAIN (COSTS OFF) ", "mysql": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}
 WHOLE = {"postgresql": "Seq Scan on", "mysql": " ALL ", "sqlite": "SCAN "}
 
@@ -30,17 +32,14 @@ def overheard(engine: Engine) -> Iterator[list[Statement]]:
     """The statements that go to a database, as its driver is told them, each kind once."""
     heard: dict[str, Statement] = {}
 
-    def note(_: Any, __: Any, statement: str, parameters: Any, ___: Any, executemany: bool) -> None:
+    def note(_: object, statement: str, parameters: Any) -> None:
         if statement.lstrip().upper().startswith(SHOWN):
-            heard.setdefault(statement, (statement, parameters[0] if executemany else parameters))
+            heard.setdefault(statement, (statement, parameters[0] if isinstance(parameters, list) else parameters))
 
     found: list[Statement] = []
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with executed(engine, note):
         yield found
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-        found += heard.values()
+    found += heard.values()
 
 
 def works(place: Site) -> dict[str, Callable[[], object]]:
@@ -87,7 +86,7 @@ def reads_all(kind: str, steps: list[str]) -> bool:
 
 
 def show_plans(server: RedisServer, folder: Path, *, vims: int) -> list[str]:
-    """Prints them. Returns what the reconciler asks of a whole table."""
+    """Prints them. Returns what reconciler or conductor ask of a whole table."""
     found = []
     with ExitStack() as stack:
         kinds = ["sqlite", *(["postgresql"] if postgres_missing() is None else [])]
@@ -105,6 +104,6 @@ def show_plans(server: RedisServer, folder: Path, *, vims: int) -> list[str]:
                     steps = plan_of(place.engine, statement)
                     print(f"{place.name[6:]}: {name}: {' '.join(statement[0].split())[:WIDTH]}")
                     print("".join(f"    {step[:WIDTH]}\n" for step in steps), end="")
-                    if name.startswith("reconciler") and reads_all(place.engine.dialect.name, steps):
+                    if name.startswith(ASKED_OFTEN) and reads_all(place.engine.dialect.name, steps):
                         found.append(f"{place.name[6:]}: {name}")
     return found

@@ -2,7 +2,7 @@
 
 Redis and PostgreSQL are real and full, the executors are what they would have written. Then the plans of what vimmon
 asks SQLite, PostgreSQL and MariaDB again and again. Exit code 1 when a target is missed, when a pass finds something to
-do, or when the reconciler asks for a whole table. It needs PostgreSQL.
+do, or when reconciler or conductor ask for a whole table. It needs PostgreSQL.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def main() -> int:
         [
             Goal("CPU of a pass", middle["cpu_s"], CPU_MAX_S, " s", at_most=True),
             Goal("the longest MGET", max(mgets, default=0.0), LONGEST_MAX_MS, " ms", at_most=True),
-            Goal("what the reconciler asks of a whole table", len(whole), 0, at_most=True),
+            Goal("what reconciler and conductor ask of a whole table", len(whole), 0, at_most=True),
         ]
     )
 
