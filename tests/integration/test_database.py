@@ -208,6 +208,8 @@ def test_the_connection_of_statements_that_commit_by_themselves_is_kept_unless_s
     with pytest.raises(ZeroDivisionError):
         write_at_once(mine, lambda _: 1 // 0)
     assert pool.checkedout() == 0
+    with mine.connect() as connection:
+        assert connection.execute(whoami).scalar_one() != first  # nobody else has it, set as it was
     write_at_once(mine, lambda connection: connection.execute(whoami))
     (connection,) = kept._free[mine]
     driver: Any = connection.connection.driver_connection

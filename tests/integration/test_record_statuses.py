@@ -13,7 +13,7 @@ from tests.support.statements import executed
 from vimmon.errors import BatchFailed
 from vimmon.registry import at_once, recording
 from vimmon.registry.database import open_engine, upgrade
-from vimmon.registry.models import STATUS_CHANGES, VIMS
+from vimmon.registry.models import STATUS_CHANGES, VIMS, utc_now
 from vimmon.registry.store import Recorded, RecordVerdict, Report, RowState, VimStore
 from vimmon.vim import VimStatus
 
@@ -43,11 +43,12 @@ def test_a_report_is_written_with_its_reason_and_its_change(store: VimStore) -> 
     assert (change.seq, change.generation, change.action_id) == (5, 1, "vim-1-a1")
 
 
-def test_the_same_status_again_is_no_change(store: VimStore) -> None:
+@pytest.mark.parametrize("none", [None, ""])
+def test_the_same_status_again_is_no_change_and_no_reason_is_none(store: VimStore, none: str | None) -> None:
     registered(store)
     store.record_statuses([GOOD])
     before = store.get("vim-1")
-    assert verdicts(store.record_statuses([replace(GOOD, seq=None, reason=None)])) == [RecordVerdict.APPLIED]
+    assert verdicts(store.record_statuses([replace(GOOD, seq=None, reason=none)])) == [RecordVerdict.APPLIED]
     vim = store.get("vim-1")
     assert (vim.status_since, vim.reason) == (before.status_since, None)
     assert len(store.history("vim-1")) == 1
@@ -173,12 +174,14 @@ def test_a_report_that_waited_for_a_row_is_judged_by_what_the_row_has_become(
         other.execute(VIMS.update().values(**columns))
         asked = pool.submit(store.record_statuses, [replace(GOOD, status=U, seq=6)])
         until_it_waits(asked, other)
+        released_at = other.execute(select(utc_now())).scalar_one()
         other.commit()
         [recorded] = asked.result()
     old = VimStatus(columns.get("status", R))
     assert recorded == Recorded(verdict, after, old)
     vim, [*news, _] = store.get("vim-1"), store.history("vim-1")
     assert (vim.status, vim.generation) == (after.status, after.generation)
+    assert (vim.updated_at >= released_at) is (verdict is RecordVerdict.APPLIED)
     assert [(change.old, change.new) for change in news] == ([(old, U)] if verdict is RecordVerdict.APPLIED else [])
 
 
@@ -190,15 +193,14 @@ def test_rows_are_locked_in_the_order_of_their_ids_so_that_two_writers_never_wai
     for vim_id in reversed(vim_ids):
         registered(store, vim_id)
     reports = [replace(GOOD, vim_id=vim_id, action_id=f"{vim_id}-a1") for vim_id in ("vim-2", "vim-3", "vim-1")]
-    for free in reversed(vim_ids):
+    for held in vim_ids:
         reports = [replace(report, seq=(report.seq or 0) + 1) for report in reports]
         with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as third:
-            row = select(VIMS.c.id).with_for_update(nowait=True)
-            other.execute(row.where(VIMS.c.id == free))
+            other.execute(select(VIMS.c.id).where(VIMS.c.id == held).with_for_update())
             asked = pool.submit(store.record_statuses, reports)
             until_it_waits(asked, other)
-            later = row.where(VIMS.c.id > free).order_by(VIMS.c.id)
-            assert third.execute(later).scalars().all() == [vim_id for vim_id in vim_ids if vim_id > free]
+            unlocked = select(VIMS.c.id).order_by(VIMS.c.id).with_for_update(read=True, skip_locked=True)
+            assert third.execute(unlocked).scalars().all() == [vim_id for vim_id in vim_ids if vim_id > held]
             third.rollback()
             other.rollback()
             assert verdicts(asked.result()) == [RecordVerdict.APPLIED] * 3
@@ -255,16 +257,21 @@ def test_a_thousand_reports_take_as_many_statements_as_one(store: VimStore, engi
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(database_url: str) -> None:
+@pytest.mark.parametrize(("number", "counted"), [(5000, False), (20, True)])
+def test_rows_are_found_by_their_key_whatever_the_database_knows_of_its_tables(
+    database_url: str, number: int, counted: bool
+) -> None:
     engine = open_engine(database_url)
     upgrade(engine)
     vim = registered(VimStore(engine), "0" * 36)
-    numbers = func.generate_series(1, 5000).table_valued("number").render_derived()
-    number = cast(numbers.c.number, String)
-    apart = {"id": func.lpad(number, 36, "0"), "live_name": number}
+    numbers = func.generate_series(1, number).table_valued("number").render_derived()
+    name = cast(numbers.c.number, String)
+    apart = {"id": func.lpad(name, 36, "0"), "live_name": name}
     copies = select(*(apart.get(one.name, one) for one in VIMS.c)).join(numbers, true())
     with engine.begin() as connection:
         connection.execute(insert(VIMS).from_select(list(VIMS.c), copies))
+        if counted:
+            connection.execute(text("ANALYZE"))
     plans: list[str] = []
 
     def explain(connection: Connection, statement: str, parameters: Any) -> None:
@@ -274,8 +281,9 @@ def test_rows_are_found_by_their_key_before_the_database_knows_its_tables(databa
     report = replace(GOOD, vim_id=vim.id, action_id=f"{vim.id}-a1")
     with executed(engine, explain):
         VimStore(engine).record_statuses([report])
-        VimStore(engine).record_statuses([report, report])
-    assert len(plans) == 2
+        if not counted:  # two on one VIM take several statements, and may well read all of a small table
+            VimStore(engine).record_statuses([report, report])
+    assert plans
     for plan in plans:
         assert "vims_pkey" in plan
         assert "Seq Scan" not in plan

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Text,
+    any_,
     bindparam,
     case,
     cast,
@@ -23,7 +24,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
-    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
@@ -49,12 +49,8 @@ def _write() -> Select[Any]:
     rows = func.json_to_recordset(cast(bindparam("said", type_=Text()), JSON))
     table = rows.table_valued(*(column(name, kind) for name, kind in SAID.items()), name="reports")
     said = select(table.render_derived(with_types=True)).cte("said")
-    # One after the other, in the order of their ids, and by their key, whatever a planner thinks of the JSON: of an
-    # array it expects few.
-    ids = func.array(select(said.c.vim_id).order_by(said.c.vim_id).scalar_subquery())
-    wanted = func.unnest(ids).table_valued("vim_id", name="wanted").render_derived()
-    row = lock_of(VIMS.c.id == wanted.c.vim_id).subquery("row").lateral()
-    locked = select(row).select_from(wanted.join(row, true())).cte("locked")
+    # As an array, so that the rows are found by their key, whatever a planner thinks of the JSON.
+    locked = lock_of(VIMS.c.id == any_(func.array(select(said.c.vim_id).scalar_subquery()))).cte("locked")
     # The clock is read when a row's lock was taken, so that it does not run backwards from one writer to the next.
     seen = select(locked, utc_now().label("now")).subquery("seen")
     new = {

@@ -188,7 +188,8 @@ class VimStore:
     def record_statuses(self, reports: Sequence[Reported]) -> builtins.list[Recorded]:
         """What became of each report, in their order; all in one transaction.
 
-        Raises BatchFailed for one that the database cannot take: nothing was written; repeat them one at a time.
+        Raises BatchFailed for one that the database cannot take: repeat them one at a time. Nothing was written, or, on
+        PostgreSQL, it is then said to be known.
         """
         try:
             if not reports:
