@@ -33,7 +33,7 @@ SHARE = 0.05  # of the clouds fall silent; those that answer again are changes, 
 BACK = 0.9  # of them answer again
 STEP_S = 1.0
 SETTLE_S = 150.0  # the last change is noticed by then
-CORES_MAX, UPDATE_P99_MAX_MS, MEMORY_MAX_MIB = 1.5, 1000, 150
+CORES_MAX, IDLE_MIN, UPDATE_P99_MAX_MS, MEMORY_MAX_MIB = 1.5, 0.5, 1000, 150
 SHORT_TCP_S = 10.0  # else a change of a short run would be over before it is noticed
 
 
@@ -128,7 +128,8 @@ def goals_of(run: Run) -> list[Goal]:
         ("p99 of the lag of an update", _of(run.late_ms["update"], 0.99), UPDATE_P99_MAX_MS, " ms"),
         *((f"memory: {part}", mib, MEMORY_MAX_MIB, " MiB") for part, mib in run.memory_mib.items()),
     ]
-    return [Goal(f"{run.kind}: {what}", figure, most, unit, at_most=True) for what, figure, most, unit in goals]
+    found = [Goal(f"{run.kind}: {what}", figure, most, unit, at_most=True) for what, figure, most, unit in goals]
+    return [*found, Goal(f"{run.kind}: cores of the machine, idle", run.idle, IDLE_MIN)]
 
 
 def main() -> int:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its type hints are a package of their own
+from redis import Redis
 
 Pids = Callable[[], Iterable[int]]
 
@@ -89,6 +91,17 @@ def middle(samples: Sequence[Sample]) -> Sample:
 def percentile(ordered: Sequence[float], share: float) -> float:
     """Of figures in ascending order; 0 of none."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+SLOWLOG = ("--slowlog-log-slower-than", "100", "--slowlog-max-len", "100000")  # options of a Redis, for `slow_commands`
+
+
+def slow_commands(redis: Redis) -> list[dict[str, Any]]:
+    """Redis's commands of more than 100 µs since their log was begun. Raises ValueError where not all are kept."""
+    found: list[dict[str, Any]] = redis.slowlog_get(-1)
+    if len(found) >= int(SLOWLOG[-1]):
+        raise ValueError(f"more than {SLOWLOG[-1]} slow commands: the first are not known any more")
+    return found
 
 
 def redis_benchmark(program: str, port: int, *, clients: int, requests: int) -> float:

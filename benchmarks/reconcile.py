@@ -18,7 +18,7 @@ from redis import Redis
 
 from benchmarks.at_ease import EXECUTORS, put_at_ease
 from benchmarks.ground import site
-from benchmarks.measure import cpu_s
+from benchmarks.measure import SLOWLOG, cpu_s, slow_commands
 from benchmarks.plans import show_plans
 from benchmarks.programs import Silent, Talking
 from benchmarks.table import Goal, conclude, console, figure_of, machine, show
@@ -68,12 +68,11 @@ def main() -> int:
         return 1
     console().print(machine(("redis", "hiredis", "SQLAlchemy", "psycopg"), programs=(("redis-server", "--version"),)))
     folder = Path(tempfile.mkdtemp(prefix="vimmon-bench-"))
-    options = ("--slowlog-log-slower-than", "100", "--slowlog-max-len", "1000")
     try:
-        with RedisServer(folder, options=options) as server:
+        with RedisServer(folder, options=SLOWLOG) as server:
             first, *others = passes(server, folder, vims=given.vims, rounds=given.rounds)
             with Redis.from_url(server.url) as redis:
-                slow: list[Any] = redis.slowlog_get(1000)
+                slow = slow_commands(redis)
             whole = show_plans(server, folder, vims=given.plans) if given.plans else []
     except (SomethingToDo, Silent) as wrong:
         sys.stderr.write(f"error: {wrong}\n")
@@ -90,7 +89,7 @@ def main() -> int:
     return conclude(
         [
             Goal("CPU of a pass", middle["cpu_s"], CPU_MAX_S, " s", at_most=True),
-            Goal("the longest MGET", max(mgets, default=0.0), LONGEST_MAX_MS, " ms", at_most=True),
+            Goal("the longest MGET", max(mgets, default=None), LONGEST_MAX_MS, " ms", at_most=True),
             Goal("what reconciler and conductor ask of a whole table", len(whole), 0, at_most=True),
         ]
     )

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from benchmarks import leases, reconcile, rpc, soak
@@ -12,8 +13,9 @@ from tests.support.strict import require
 from vimmon.embedded.redis import RedisServer
 
 
-async def test_the_check_of_leases_is_measured(redis_server: RedisServer, redis: Redis) -> None:
-    checked = await leases.check(redis_server, 50, seconds=0.05)
+@pytest.mark.parametrize("parts", [1, 7])
+async def test_the_check_of_leases_is_measured(redis_server: RedisServer, redis: Redis, parts: int) -> None:
+    checked = await leases.check(redis_server, 50, seconds=0.05, parts=parts)
     assert checked.per_s > 0
 
 
