@@ -18,14 +18,14 @@ from redis import Redis
 
 from benchmarks.at_ease import EXECUTORS, put_at_ease
 from benchmarks.ground import site
-from benchmarks.measure import SLOWLOG, cpu_s, slow_commands
+from benchmarks.measure import SLOWLOG, cpu_s, percentile, slow_commands
 from benchmarks.plans import show_plans
 from benchmarks.programs import Silent, Talking
 from benchmarks.table import Goal, conclude, console, figure_of, machine, show
 from tests.support.services import postgres_missing
 from vimmon.embedded.redis import RedisServer
 
-CPU_MAX_S, LONGEST_MAX_MS = 1, 5
+CPU_MAX_S, MGET_P99_MAX_MS = 1, 5
 PATIENCE_S = 300  # with a first pass, on a busy machine
 FIGURES = ("cpu_s", "redis_s", "database_s", "wall_s", "more_mib")
 HEADINGS = ("", "reconciler CPU s", "Redis CPU s", "database CPU s", "wall s", "MiB above idle")
@@ -85,11 +85,12 @@ def main() -> int:
         (f"a pass, median of {len(others)}", *(figure_of(middle[figure]) for figure in FIGURES)),
     ]
     show(f"{given.vims:,} VIMs in {EXECUTORS} executors, nothing to do", HEADINGS, rows)
-    mgets = [one["duration"] / 1000 for one in slow if one["command"].startswith(b"MGET")]
+    mgets = sorted(one["duration"] / 1000 for one in slow if one["command"].startswith(b"MGET"))
+    console().print(f"MGETs of more than 0.1 ms: {len(mgets):,}; the longest took {figure_of(mgets[-1], ' ms')}")
     return conclude(
         [
             Goal("CPU of a pass", middle["cpu_s"], CPU_MAX_S, " s", at_most=True),
-            Goal("the longest MGET", max(mgets, default=None), LONGEST_MAX_MS, " ms", at_most=True),
+            Goal("MGETs, p99", percentile(mgets, 0.99), MGET_P99_MAX_MS, " ms", at_most=True),
             Goal("what reconciler and conductor ask of a whole table", len(whole), 0, at_most=True),
         ]
     )
